@@ -1,0 +1,53 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup setup-dev lock protocol lint test test-unit
+
+help: ## What can be done here
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+# --- Tools -----------------------------------------------------------------------------------------------------------
+
+UV_VERSION := 0.13.8
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
+	@echo "Making a Python environment in .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.local: $(BIN)/uv constraints.txt app/gateway/requirements.txt app/model_sync/requirements.txt app/local/requirements.txt app/local/requirements-no-deps.txt
+	@echo "Installing what the platform on this machine needs (TensorFlow included: about 2 GB)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -r app/local/requirements.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r app/local/requirements-no-deps.txt
+	@touch $@
+
+.venv/.dev: .venv/.local requirements-dev.txt
+	@echo "Installing the tools that check the project"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -r requirements-dev.txt
+	@touch $@
+
+setup: .venv/.local ## Install what `make up` needs
+setup-dev: .venv/.dev ## Install the tools for developing too
+
+lock: $(BIN)/uv ## Choose anew the versions of dependencies of dependencies
+	@(echo '# The whole set that is tested together, dependencies of dependencies included: `make lock` writes it.'; \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header requirements-dev.txt) > .constraints.new
+	@mv .constraints.new constraints.txt
+
+protocol: .venv/.dev ## Generate the Python of app/protocol/serving.proto
+	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --mypy_out=. app/protocol/serving.proto
+
+# --- Checks ----------------------------------------------------------------------------------------------------------
+
+lint: .venv/.dev ## Format, lint and types
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+test-unit: .venv/.dev ## The quick tests
+	@$(BIN)/pytest tests/unit
+
+test: lint ## Everything that can run here
+	@$(BIN)/pytest
