@@ -21,13 +21,13 @@ $(BIN)/uv:
 
 .venv/.local: $(BIN)/uv constraints.txt app/gateway/requirements.txt app/model_sync/requirements.txt app/local/requirements.txt app/local/requirements-no-deps.txt
 	@echo "Installing what the platform on this machine needs (TensorFlow included: about 2 GB)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -r app/local/requirements.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r app/local/requirements-no-deps.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -r app/local/requirements.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps -r app/local/requirements-no-deps.txt
 	@touch $@
 
 .venv/.dev: .venv/.local requirements-dev.txt
 	@echo "Installing the tools that check the project"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -r requirements-dev.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -r requirements-dev.txt
 	@touch $@
 
 setup: .venv/.local ## Install what `make up` needs
