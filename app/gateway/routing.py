@@ -46,6 +46,8 @@ class Input(_Strict, frozen=True, kw_only=True):
     """Height and width, in pixels."""
     scaling: Scaling
     channels: Literal[1, 3] = 3
+    reduced_decoding: bool = False
+    """Decode large JPEGs at a reduced scale: faster, and the tensor differs a little from what the model saw."""
 
 
 class Output(_Strict, frozen=True, kw_only=True):
@@ -77,6 +79,8 @@ class Model(_Strict, frozen=True, kw_only=True):
     versions: Annotated[tuple[Version, ...], msgspec.Meta(min_length=1)]
     input: Input
     output: Output
+    example: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/]+/\S*$")] | None = None
+    """A picture that the documentation page offers for trying the model; its host is one of the image hosts."""
 
 
 class ImageHosts(_Strict, frozen=True, kw_only=True):
