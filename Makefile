@@ -19,7 +19,7 @@ $(BIN)/uv:
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.venv/.local: $(BIN)/uv constraints.txt app/gateway/requirements.txt app/model_sync/requirements.txt app/local/requirements.txt app/local/requirements-no-deps.txt
+.venv/.local: $(BIN)/uv constraints.txt app/gateway/requirements.txt app/gateway/requirements-no-deps.txt app/model_sync/requirements.txt app/local/requirements.txt app/local/requirements-no-deps.txt
 	@echo "Installing what the platform on this machine needs (TensorFlow included: about 2 GB)"
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -r app/local/requirements.txt
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps -r app/local/requirements-no-deps.txt

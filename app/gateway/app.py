@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from app.gateway import handlers, reload, routing, tracing
+from app.gateway import docs, handlers, reload, routing, tracing
 from app.gateway.service import running
 from app.gateway.settings import Settings
 
@@ -45,6 +45,7 @@ def make_app(settings: Settings) -> web.Application:
             web.get("/metrics", handlers.metrics),
         ]
     )
+    docs.add_routes(app)
     return app
 
 
