@@ -14,7 +14,7 @@ IMAGENET_MEANS_BGR = (103.939, 116.779, 123.68)
 
 
 def to_tensor(pixels: NDArray[np.uint8], spec: Input) -> NDArray[np.float32]:
-    """Scale pixels of shape (height, width, channels), 0..255, as ``spec`` says; a new C-contiguous array of that shape.
+    """Scale pixels of shape (height, width, channels) as ``spec`` says; returns a new C-contiguous array of that shape.
 
     Every operation is the float32 one of Keras, in its order: a multiplication by 1/127.5 would differ in the last bit.
     """
