@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.log import access_logger
 
 from app.gateway import docs, handlers, reload, routing, tracing
 from app.gateway.service import running
@@ -49,12 +50,11 @@ def make_app(settings: Settings) -> web.Application:
     return app
 
 
-async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then finish what is under way."""
-    app = make_app(settings)
-    runner = web.AppRunner(
+def make_runner(app: web.Application, settings: Settings) -> web.AppRunner:
+    """What runs the application on a socket."""
+    return web.AppRunner(
         app,
-        access_log=None,
+        access_log=access_logger if settings.access_log else None,
         # A body is data, never to be unpacked: a small one could unfold to any size.
         auto_decompress=False,
         # Nobody is there to read the answer any more.
@@ -62,6 +62,12 @@ async def serve(settings: Settings) -> None:
         lingering_time=2.0,
         shutdown_timeout=settings.request_timeout,
     )
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then finish what is under way."""
+    app = make_app(settings)
+    runner = make_runner(app, settings)
     await runner.setup()
     try:
         await _listen(runner, settings)

@@ -26,7 +26,7 @@ route has a timeout."""
 
 _JSON = "application/json"
 _RETRY_AFTER = "1"
-_MODEL = "model"
+_MODEL = web.RequestKey("model", str)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -37,7 +37,7 @@ async def predict(request: web.Request) -> web.Response:
     loop = asyncio.get_running_loop()
     started = loop.time()
     with service.routes.in_use() as routes:
-        route = routes.find(request.match_info.get(_MODEL))
+        route = routes.find(request.match_info.get("model"))
         request[_MODEL] = route.name
         route.metrics.requests.inc()
         deadline = started + _seconds_allowed(request, service.settings.request_timeout)

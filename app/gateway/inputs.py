@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 from aiohttp import BodyPartReader, StreamReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from app.gateway.admission import Place
 from app.gateway.errors import GatewayError, Problem
@@ -113,7 +114,8 @@ async def _form(request: web.Request, body: _Body, max_batch: int) -> Images:
             if len(files) == max_batch:
                 raise GatewayError(Problem.BATCH_TOO_LARGE, f"more than {max_batch} images")
             files.append(await body.part(part))
-    except (ValueError, AssertionError, web.HTTPException) as error:  # what aiohttp's parser raises for damaged forms
+    # What aiohttp's parser raises for damaged forms.
+    except (ValueError, AssertionError, HttpProcessingError, web.HTTPException) as error:
         raise GatewayError(Problem.INVALID_FORM, f"{type(error).__name__}: {error}") from None
     if not files:
         raise GatewayError(Problem.NO_IMAGE, "an empty form")

@@ -48,6 +48,12 @@ class ModelServer:
     metadata: list[dict[str, str]] = field(default_factory=list)
     seconds_allowed: list[float] = field(default_factory=list)
     address: str = ""
+    server: grpc.aio.Server | None = None
+
+    async def stop(self) -> None:
+        """Cut all connections."""
+        assert self.server is not None
+        await self.server.stop(grace=None)
 
     async def _predict(self, body: bytes, context: Context) -> bytes:
         request = protocol.PredictRequest.FromString(body)
@@ -67,7 +73,7 @@ class ModelServer:
 async def serving(model_server: ModelServer | None = None, address: str = "127.0.0.1:0") -> AsyncIterator[ModelServer]:
     """A model server on a free port of the loopback."""
     stub = model_server or ModelServer()
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    stub.server = server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     for path, method in ((PREDICT, stub._predict), (GET_MODEL_STATUS, stub._status)):
         service, name = path.strip("/").split("/")
         handler = grpc.unary_unary_rpc_method_handler(method)
