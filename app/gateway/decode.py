@@ -5,8 +5,8 @@ simplejpeg cannot take (CMYK, odd subsampling, damage) by Pillow. Both give the 
 neighbour at the coordinates that Pillow chooses, and so that of ``keras.utils.load_img``; because it only picks pixels,
 whatever can be done to the few picked ones (turning, greyscale, white behind transparency) is done after it.
 
-Memory for a picture of P pixels: 3 P bytes for a JPEG (1 P if grey), twice as many more if it is progressive; 4 P for a
-PNG; 20 P for a WebP, of which libwebp wants most.
+Memory for a picture of P pixels: 3 P bytes for a JPEG (P if grey), 3 to 6 P more if it is progressive; 4 P for a PNG;
+18 P for a WebP, most of it in libwebp.
 """
 
 import io
@@ -36,9 +36,12 @@ FORMATS: tuple[tuple[re.Pattern[bytes], type[ImageFile.ImageFile]], ...] = (
     (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), WebPImageFile),
 )
 
-MAX_SCANS = 500
-"""Scans of a JPEG: each may be some bytes long, yet costs a pass over the whole picture. libjpeg-turbo's own limit
-(turbojpeg.h, TJFLAG_LIMITSCANS), which simplejpeg does not set."""
+MAX_SCANS = 32
+"""Scans of a JPEG: each may be some bytes long, yet costs a pass over the whole picture (30 ms for 12 megapixels).
+libjpeg's own progressive encoder makes 10, or 18 for four components (jcparam.c, jpeg_simple_progression)."""
+
+MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
+"""A JPEG marker with a length after it, or the end: no stuffed 0xff, no restart."""
 
 KEPT_BYTES = 48_000_000
 """The largest decode buffer that a thread keeps: 16 megapixels in colour."""
@@ -188,11 +191,16 @@ def _decode_jpeg(data: bytes, image: JpegImageFile, size: tuple[int, int], reduc
 
 
 def _refuse_many_scans(data: bytes) -> None:
-    """Raise GatewayError for a JPEG with too many start-of-scan markers; chance ones behind its end count too."""
+    # Quick, and never too few; but chance pairs in a thumbnail, or a film behind the picture, count too.
     pairs = (np.frombuffer(data, "<u2", (len(data) - offset) // 2, offset) for offset in (0, 1))
-    scans = sum(int(np.count_nonzero(pair == 0xDAFF)) for pair in pairs)
-    if scans > MAX_SCANS:
-        raise GatewayError(Problem.INVALID_IMAGE, f"{scans} scans are more than {MAX_SCANS}")
+    if sum(np.count_nonzero(pair == 0xDAFF) for pair in pairs) <= MAX_SCANS:
+        return
+    scans, position = 0, 2
+    while (marker := MARKER.search(data, position)) and marker[0] != b"\xff\xd9":
+        scans += marker[0] == b"\xff\xda"
+        if scans > MAX_SCANS:
+            raise GatewayError(Problem.INVALID_IMAGE, f"it has more than {MAX_SCANS} scans")
+        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
 
 
 def _with_channels(pixels: Pixels, channels: Literal[1, 3]) -> Pixels:

@@ -305,12 +305,26 @@ def test_compressed_metadata_that_unfolds_to_200_mb_does_not_fill_the_memory(kin
     assert peak < 10_000_000
 
 
-def test_a_jpeg_of_endless_scans_is_refused() -> None:
+def many_scans(before_each: bytes = b"") -> bytes:
     data = encoded(photo_like(64, 64), "JPEG", progressive=True)
     last_scan = data.rindex(b"\xff\xda")
-    bomb = data[:last_scan] + data[last_scan:-2] * (MAX_SCANS + 1) + data[-2:]
-    assert problem_of(bomb) is Problem.INVALID_IMAGE
-    assert pixels_of(data, (64, 64)).shape == (64, 64, 3)
+    return data[:last_scan] + (before_each + data[last_scan:-2]) * (MAX_SCANS + 1) + data[-2:]
+
+
+def test_a_jpeg_of_endless_scans_is_refused() -> None:
+    assert problem_of(many_scans()) is Problem.INVALID_IMAGE
+
+
+@pytest.mark.parametrize("cover", [jpeg_segment(0xFE, b"\xff\xd9"), b"\xff\xff", b"\xff\xd0"])
+def test_no_false_end_of_the_picture_hides_endless_scans(cover: bytes) -> None:
+    assert problem_of(many_scans(before_each=cover)) is Problem.INVALID_IMAGE
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_progressive_jpeg_and_a_film_behind_a_picture_are_not_endless_scans(mode: str) -> None:
+    data = encoded(noise(64, 64, mode), "JPEG", progressive=True)
+    film = b"\xff\xda" * (MAX_SCANS + 1)
+    np.testing.assert_array_equal(pixels_of(data + film, (64, 64)), by_pillow(data, (64, 64)))
 
 
 @pytest.mark.parametrize(
