@@ -102,7 +102,7 @@ class ImageFetcher:
         try:
             at_most = self._announced_size(response) or self._limits.max_bytes
             body = io.BytesIO()  # whose getvalue() does not copy
-            while chunk := await response.content.readany():
+            while chunk := await self._next(response):
                 size = body.tell() + len(chunk)
                 if size > self._limits.max_bytes:
                     raise self._too_large(response, "more than that arrived")
@@ -113,10 +113,17 @@ class ImageFetcher:
         finally:
             response.release()
 
+    async def _next(self, response: aiohttp.ClientResponse) -> bytes:
+        # Timed here, since aiohttp's own timer (sock_read) may go on after a picture's end and fail a later fetch on
+        # the same connection.
+        async with asyncio.timeout(self._limits.idle_timeout):
+            return await response.content.readany()
+
     async def _open(self, url: URL, hosts: ImageHosts) -> aiohttp.ClientResponse:
         """Ask for the picture, following redirects by hand: each hop is checked as the first."""
         for _ in range(self._limits.max_redirects + 1):
-            response = await self._session_for(url, hosts).get(url, allow_redirects=False)
+            async with asyncio.timeout(self._limits.connect_timeout + self._limits.idle_timeout):
+                response = await self._session_for(url, hosts).get(url, allow_redirects=False)
             if response.status == 200:
                 return response
             response.release()
@@ -180,9 +187,7 @@ class ImageFetcher:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             read_bufsize=_BUFFER,
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self._limits.connect_timeout, sock_read=self._limits.idle_timeout
-            ),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect_timeout),
         )
 
 

@@ -104,6 +104,24 @@ async def test_connections_are_kept_for_the_next_picture() -> None:
         assert host.connections == 1
 
 
+@pytest.mark.parametrize("size", [140_000, 200_000, 500_000, 1_000_000])
+async def test_a_connection_kept_for_longer_than_a_host_may_be_silent_still_serves(size: int) -> None:
+    picture = bytes(size)
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=picture)
+
+    async with serving(handler) as url, ImageFetcher(IMPATIENT) as fetcher:
+
+        async def size_of_picture() -> int:
+            async with fetcher.fetch(url, HOSTS, timeout=5) as data:
+                return len(data)
+
+        assert await asyncio.gather(*(size_of_picture() for _ in range(8))) == [size] * 8
+        await asyncio.sleep(2 * IMPATIENT.idle_timeout)  # the silence itself is what is tested
+        assert await asyncio.gather(*(size_of_picture() for _ in range(8))) == [size] * 8
+
+
 async def test_a_kept_connection_that_the_host_has_closed_is_replaced() -> None:
     async with answering(ok(7), b"picture").running() as host, ImageFetcher(SMALL_LIMITS) as fetcher:
         for _ in range(3):
