@@ -72,7 +72,6 @@ logs: ## Follow all logs
 lint: .venv/.dev ## Format, lint and types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 	@$(BIN)/hadolint app/*/Dockerfile
-	@$(BIN)/hadolint app/*/Dockerfile
 
 test-unit: .venv/.dev ## The quick tests
 	@$(BIN)/pytest tests/unit
