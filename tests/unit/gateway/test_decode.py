@@ -1,6 +1,7 @@
 """Pictures as people send them, and as nobody should."""
 
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -141,8 +142,22 @@ def test_a_megabyte_of_exif_is_read() -> None:
     np.testing.assert_array_equal(pixels_of(data, (16, 16)), pixels_of(plain, (16, 16)))
 
 
+def in_a_new_process(program: str, **environment: str) -> str:
+    root = Path(__file__).parents[3]
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=root,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stderr == ""
+    return run.stdout
+
+
 def test_warnings_about_hostile_metadata_are_not_remembered_for_good() -> None:
-    program = """
+    printed = in_a_new_process("""
 import PIL.TiffImagePlugin
 from app.gateway.decode import decode
 from tests.unit.gateway.pictures import encoded, jpeg_segment, noise
@@ -151,11 +166,8 @@ for number in range(1, 200):
     exif = b"Exif\\0\\0MM\\0*\\0\\0\\0\\x08\\0\\x01\\x01\\x12\\0\\x03" + (number * 1000).to_bytes(4, "big") + bytes(8)
     decode(plain[:2] + jpeg_segment(0xE1, exif) + plain[2:], size=(8, 8), channels=3, max_pixels=10**6)
 print(len(getattr(PIL.TiffImagePlugin, "__warningregistry__", {})))
-"""
-    root = Path(__file__).parents[3]
-    run = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
-    assert int(run.stdout) < 5
-    assert run.stderr == ""
+""")
+    assert int(printed) < 5
 
 
 # --- Colour ----------------------------------------------------------------------------------------------------------
@@ -227,7 +239,7 @@ def test_black_and_white_is_0_and_255() -> None:
 
 
 def test_16_bit_grey_is_scaled_and_not_clipped() -> None:
-    ramp = np.arange(256, dtype=np.uint16)[np.newaxis] * 257
+    ramp = np.arange(0, 65536, 257, dtype=np.uint16)[np.newaxis] // 256 * 256 + 7
     data = encoded(Image.fromarray(ramp), "PNG")
     np.testing.assert_array_equal(pixels_of(data, (1, 256), channels=1)[0, :, 0], np.arange(256))
 
@@ -357,11 +369,16 @@ def test_stray_bytes_between_segments_do_no_harm() -> None:
     np.testing.assert_array_equal(pixels_of(stray, (16, 16)), pixels_of(data, (16, 16)))
 
 
-def test_a_subsampling_that_simplejpeg_does_not_know_is_decoded() -> None:
-    data = bytearray(encoded(photo_like(64, 64), "JPEG", subsampling="4:2:0"))
-    frame = data.index(b"\xff\xc0")
-    assert data[frame + 11] == 0x22
-    data[frame + 14] = 0x21  # blue at half width only: no level of subsampling has a name for that
+@pytest.mark.parametrize(
+    ("subsampling", "component", "factors"),
+    [
+        ("4:2:0", 1, 0x21),  # blue at half width alone: no level of subsampling has a name for that
+        ("4:1:1", 0, 0x14),  # 4:4:1, whose blocks lie in the file as those of 4:1:1
+    ],
+)
+def test_a_subsampling_that_simplejpeg_does_not_know_is_decoded(subsampling: str, component: int, factors: int) -> None:
+    data = bytearray(encoded(photo_like(64, 64), "JPEG", subsampling=subsampling))
+    data[data.index(b"\xff\xc0") + 11 + 3 * component] = factors
     with pytest.raises((ValueError, KeyError)):
         simplejpeg.decode_jpeg_header(bytes(data))
     np.testing.assert_array_equal(pixels_of(bytes(data), (64, 64)), by_pillow(bytes(data), (64, 64)))
@@ -393,6 +410,25 @@ def test_threads_do_not_see_each_others_pictures() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(decode_all, range(8)))
+
+
+def test_a_thread_decodes_its_next_picture_into_memory_that_it_already_has() -> None:
+    printed = in_a_new_process(
+        """
+import resource
+from PIL import Image
+from app.gateway.decode import decode
+from tests.unit.gateway.pictures import encoded
+data = encoded(Image.new("RGB", (4000, 3000)), "JPEG")
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    decode(data, size=(8, 8), channels=3, max_pixels=10**8)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults * resource.getpagesize())
+""",
+        NUMPY_MADVISE_HUGEPAGE="0",  # or there is one fault for 2 MB
+    )
+    assert int(printed) < 4000 * 3000 * 3 / 4
 
 
 def test_a_frame_larger_than_the_limit_is_not_kept() -> None:
