@@ -1,6 +1,6 @@
 """What the gateway answers, as types: the OpenAPI document is made from them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -20,10 +20,21 @@ class ErrorAnswer(msgspec.Struct):
     error: Error
 
 
-class BatchAnswer(msgspec.Struct):
-    """One answer for each image, in the order of the request."""
+# msgspec knows no union of two kinds of objects; the OpenAPI document does.
+Prediction = Annotated[
+    Any,
+    msgspec.Meta(
+        extra_json_schema={
+            "anyOf": [{"$ref": "#/components/schemas/ErrorAnswer"}, {"$ref": "#/components/schemas/Scores"}]
+        }
+    ),
+]
 
-    predictions: list[Scores | ErrorAnswer]
+
+class BatchAnswer(msgspec.Struct):
+    """One answer for each image, in the order of the request: its scores, or what is wrong with it."""
+
+    predictions: list[Prediction]
 
 
 class VersionAnswer(msgspec.Struct):

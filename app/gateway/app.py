@@ -18,6 +18,9 @@ from app.gateway.settings import Settings
 _BACKLOG = 1024
 """Connections waiting to be accepted: a burst is better refused with an answer than by the kernel."""
 
+_LAST_WORDS = 0.2
+"""Seconds for requests on connections already accepted: aiohttp would close those whose request it has not yet read."""
+
 
 def make_app(settings: Settings) -> web.Application:
     """The application; raises RoutingError for a routing table that cannot be used."""
@@ -70,21 +73,24 @@ async def serve(settings: Settings) -> None:
     runner = make_runner(app, settings)
     await runner.setup()
     try:
-        await _listen(runner, settings)
+        site = await _listen(runner, settings)
         await _asked_to_end()
         app[handlers.SERVICE].draining = True
         await asyncio.sleep(settings.drain_seconds)
+        await site.stop()
+        await asyncio.sleep(_LAST_WORDS)
     finally:
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+async def _listen(runner: web.AppRunner, settings: Settings) -> web.BaseSite:
     site: web.BaseSite
     if settings.listen_fd is None:
         site = web.TCPSite(runner, settings.host, settings.port, backlog=_BACKLOG)
     else:
         site = web.SockSite(runner, socket.socket(fileno=settings.listen_fd), backlog=_BACKLOG)
     await site.start()
+    return site
 
 
 async def _asked_to_end() -> None:

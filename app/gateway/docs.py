@@ -13,7 +13,11 @@ from app.gateway.handlers import SERVICE
 # drf-spectacular-sidecar is Swagger UI's own distribution as a Python package, renewed every month. It is only looked
 # up, never imported: its code belongs to Django.
 _PACKAGE = "drf_spectacular_sidecar"
-_FILES: Final = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png")
+_FILES: Final = {
+    "swagger-ui-bundle.js": "text/javascript",
+    "swagger-ui.css": "text/css",
+    "favicon-32x32.png": "image/png",
+}
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -64,7 +68,7 @@ def add_routes(app: web.Application) -> None:
         name = request.match_info["name"]
         if name not in _FILES:
             raise GatewayError(Problem.NOT_FOUND)
-        return web.FileResponse(directory / name, headers=_HEADERS)
+        return web.FileResponse(directory / name, headers={**_HEADERS, hdrs.CONTENT_TYPE: _FILES[name]})
 
     app.router.add_get("/", _to_the_page)
     app.router.add_get("/docs", _page)

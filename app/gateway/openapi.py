@@ -120,9 +120,11 @@ def _made_up_url(table: RoutingTable) -> str:
 
 def _form(max_batch: int) -> Json:
     return {
+        "description": "Every field is taken for an image, whatever its name.",
         "type": "object",
         "properties": {"images": {"type": "array", "items": _FILE, "minItems": 1, "maxItems": max_batch}},
-        "required": ["images"],
+        "additionalProperties": _FILE,
+        "minProperties": 1,
     }
 
 

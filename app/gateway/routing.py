@@ -8,6 +8,7 @@ import enum
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -119,6 +120,9 @@ def decode(document: bytes, source: str) -> RoutingTable:
         total = sum(version.weight for version in model.versions)
         if total != 100:
             raise RoutingError(f"{source}: the weights of {name}'s versions add up to {total}: they must make 100")
+        host = urlsplit(model.example).hostname if model.example else None
+        if host and host not in table.image_hosts.public + table.image_hosts.private:
+            raise RoutingError(f"{source}: {name}'s example is at {host}: add that to image_hosts")
     return table
 
 

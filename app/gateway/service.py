@@ -32,18 +32,19 @@ class Service:
     """Whether the gateway is about to end: not ready any more, though it still answers."""
 
     def __post_init__(self) -> None:
-        self._closing: set[asyncio.Task[None]] = set()
+        self.closing: set[asyncio.Task[None]] = set()
+        """One for each old routing table that a request still uses."""
 
     def use(self, table: RoutingTable) -> None:
         """Serve by a new routing table from now on; requests under way keep the old one, and its channels."""
         old, self.routes = self.routes, Routes(table, self.metrics)
         closing = asyncio.create_task(old.close())
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self.closing.add(closing)
+        closing.add_done_callback(self.closing.discard)
 
     async def close_routes(self) -> None:
         """Close the channels, of old routing tables too, as soon as nobody uses them."""
-        await asyncio.gather(self.routes.close(), *self._closing)
+        await asyncio.gather(self.routes.close(), *self.closing)
 
 
 @asynccontextmanager

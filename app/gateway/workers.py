@@ -39,7 +39,7 @@ class Workers:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="worker")
         self._pending = 0
-        self._mean_seconds = 0.0
+        self.mean_seconds = 0.0
 
     async def run(self, work: Callable[[], Result], deadline: float) -> Result:
         """The result of ``work``, done in a thread; ``deadline`` by the event loop's clock.
@@ -47,7 +47,7 @@ class Workers:
         Raises GatewayError(OVERLOADED) at once if the work would not begin before the deadline.
         """
         loop = asyncio.get_running_loop()
-        wait = self._pending * self._mean_seconds / self._threads
+        wait = self._pending * self.mean_seconds / self._threads
         if wait > deadline - loop.time():
             raise GatewayError(Problem.OVERLOADED, f"{self._pending} images wait to be decoded, for {wait:.1f} s")
         self._pending += 1
@@ -61,7 +61,7 @@ class Workers:
         try:
             return work()
         finally:
-            self._mean_seconds += (time.monotonic() - started - self._mean_seconds) * NEWEST_WEIGHT
+            self.mean_seconds += (time.monotonic() - started - self.mean_seconds) * NEWEST_WEIGHT
 
     def close(self) -> None:
         """Let the threads end after their present work."""
