@@ -42,32 +42,20 @@ def python_base(docker: Docker) -> str:
 
 
 @pytest.fixture(scope="session")
-def wheels() -> Path:
+def wheels(docker: Docker) -> Path:
     """The packages of both images, fetched with whatever configuration of pip this machine has."""
     constraints = ROOT / "constraints.txt"
     requirements = sorted(file for service in SERVICES for file in (ROOT / "app" / service).glob("requirements*.txt"))
     content = b"".join(file.read_bytes() for file in (constraints, *requirements))
     folder = CACHE / f"wheels-{hashlib.sha256(content).hexdigest()[:16]}"
     if not folder.exists():
-        unfinished = Path(tempfile.mkdtemp(dir=CACHE))
-        for file in requirements:
-            subprocess.run(
-                [
-                    *(
-                        sys.executable,
-                        "-m",
-                        "pip",
-                        "download",
-                        "--quiet",
-                        "--python-version=3.11",
-                        "--only-binary=:all:",
-                    ),
-                    *("--dest", unfinished, "-c", constraints, "-r", file),
-                    *(["--no-deps"] if "no-deps" in file.name else []),
-                ],
-                check=True,
-            )
-        unfinished.rename(folder)
+        with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
+            unfinished = Path(temporary, "wheels")
+            for file in requirements:
+                download = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", unfinished]
+                chosen = ["--python-version=3.11", "--only-binary=:all:", "-c", constraints, "-r", file]
+                subprocess.run([*download, *chosen, *(["--no-deps"] if "no-deps" in file.name else [])], check=True)
+            unfinished.rename(folder)
     return folder
 
 
