@@ -54,7 +54,7 @@ def _run(arguments: argparse.Namespace) -> None:
                 print("Nothing runs any more.")
                 return
             case "upload":
-                bucket = ModelBucket(stack_file.load(source).ports.store, platform.folders.store)
+                bucket = ModelBucket(stack_file.load(source).ports.store, platform.folders)
                 if not bucket.is_up:
                     raise LocalError("the model store is not up: `make up` first")
                 print(bucket.upload(arguments.model, arguments.directory.absolute(), arguments.version), end="")

@@ -7,6 +7,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 """The project."""
 
+MARKER = "MODEL_SERVING_STATE"
+"""Stands in the environment of every process of the platform, so that they can be found without their manager."""
+
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "TZ", "SSL_CERT_FILE")
+
 
 @dataclass(frozen=True)
 class Folders:
@@ -53,6 +58,11 @@ class Folders:
     def routing_table(self) -> Path:
         """What the gateway reads."""
         return self.run / "routing-table.json"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For every process: little of the caller's own, since anything in it could change what they do."""
+        return {name: os.environ[name] for name in _KEPT if name in os.environ} | {MARKER: str(self.state)}
 
     def make(self) -> None:
         """Make them."""

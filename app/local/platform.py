@@ -56,7 +56,7 @@ class Platform:
         Raises LocalError.
         """
         mesh = Mesh(self.folders, stack.ports.mesh, stack.ports.mesh_admin)
-        bucket = ModelBucket(stack.ports.store, self.folders.store)
+        bucket = ModelBucket(stack.ports.store, self.folders)
 
         progress.step("Checking this machine")
         self._check_ports(stack, source, mesh)
@@ -131,7 +131,7 @@ class Platform:
     def _provide_examples(self, stack: Stack, bucket: ModelBucket, progress: Progress) -> None:
         """Train the examples that the stack has, upload them, and lay out their pictures."""
         for name in sorted(prepared.EXAMPLES.keys() & stack.models.keys()):
-            example = prepared.prepare(name, self.folders.examples, progress)
+            example = prepared.prepare(name, self.folders, progress)
             for line in example.report.splitlines():
                 progress.note(line)
             state = memory.load(self._state_file)

@@ -82,8 +82,8 @@ def load(path: Path) -> Stack:
         raise LocalError(f"{path}: there is no mapping `models` with at least one model in it")
     for name, model in document["models"].items():
         # By themselves first: msgspec does not name the key of a mapping in which something is wrong.
-        _convert(model, Model, f"{path}: models.{name}")
-    stack: Stack = _convert(document, Stack, str(path))
+        _convert(model, Model, path, "models", str(name))
+    stack: Stack = _convert(document, Stack, path)
     for name, model in stack.models.items():
         _check_canary(model, f"{path}: models.{name}")
     if stack.default_model not in stack.models:
@@ -117,7 +117,7 @@ def set_weight(path: Path, model: str, weight: int) -> None:
     entry = document["models"][model]
     if "canary" not in entry:
         raise LocalError(f"{path}: models.{model} has no canary, so there is nothing to weigh")
-    _convert(weight, Canary.__annotations__["weight"], f"{path}: models.{model}.canary.weight")
+    _convert({"strategy": "weighted", "weight": weight}, Canary, path, "models", model, "canary")
     entry["canary"]["weight"] = weight
     _write(path, document)
 
@@ -165,16 +165,19 @@ def _check_canary(model: Model, where: str) -> None:
         raise LocalError(f"{where}.versions: stable and canary are both {model.versions.stable}: they must differ")
 
 
-def _convert(document: Any, to: Any, where: str) -> Any:
+def _convert(document: Any, to: Any, path: Path, *place: str) -> Any:
+    """``document``, which stands at ``place`` in the file, as ``to``."""
     try:
         return msgspec.convert(document, to)
     except msgspec.ValidationError as error:
-        rule, _, place = str(error).partition(" - at `$")
-        keys = re.findall(r"[^.\[\]`]+", place)
+        rule, _, inner = str(error).partition(" - at `$")
+        keys = re.findall(r"[^.\[\]`]+", inner)
         value = document
         for key in keys:
             value = value[int(key)] if isinstance(value, list) else value.get(key)
-        raise LocalError(f"{'.'.join([where, *keys])} is {value!r}: {rule[:1].lower()}{rule[1:]}") from None
+        said = "" if isinstance(value, dict) else f" is {value!r}"
+        rule = rule[:1].lower() + rule[1:]
+        raise LocalError(f"{path}: {'.'.join([*place, *keys]) or 'the file'}{said}: {rule}") from None
 
 
 def _one_line(error: Exception) -> str:

@@ -13,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from app.local.errors import LocalError
-from app.local.files import ROOT, write
+from app.local.files import ROOT, Folders, write
 from app.local.supervision import Group, Program
 
 BUCKET = "models"
@@ -27,10 +27,11 @@ def group(port: int) -> Group:
 
 
 class ModelBucket:
-    """The bucket, with a copy of its contents in the folder ``copy``."""
+    """The bucket, with a copy of its contents on the disk."""
 
-    def __init__(self, port: int, copy: Path) -> None:
-        self._copy = copy
+    def __init__(self, port: int, folders: Folders) -> None:
+        self._folders = folders
+        self._copy = folders.store
         self.environment = {
             "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
             "AWS_REGION": "us-east-1",
@@ -98,7 +99,7 @@ class ModelBucket:
         """Upload a SavedModel as ``make upload`` does; returns what that said. Raises LocalError with its last line."""
         command = [sys.executable, "-m", "app.model_sync.upload", f"--bucket={BUCKET}", f"--model={model}"]
         command += [f"--directory={directory}", *([f"--version={version}"] if version else [])]
-        environment = {"PATH": "", "NO_PROXY": "127.0.0.1", **self.environment}
+        environment = self._folders.environment | self.environment
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
             raise LocalError((done.stderr.strip() or "the upload failed without a word").splitlines()[-1])

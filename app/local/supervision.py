@@ -19,16 +19,10 @@ import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from app.local.errors import LocalError
-from app.local.files import ROOT, Folders, last_line, write
-
-MARKER = "MODEL_SERVING_STATE"
-"""Stands in the environment of every process of the platform, so that they can be found without their manager."""
+from app.local.files import MARKER, ROOT, Folders, last_line, write
 
 _SOCKET_LENGTH = 103
 """Bytes that the address of a unix socket may have, by macOS' sun_path; Linux has four more."""
-
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "TZ", "SSL_CERT_FILE")
-"""What the processes get of the caller's environment; anything else could change what they do."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +101,7 @@ class Supervisor:
             path.unlink()
         write(self._configuration, self._own_section())
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(self._configuration)]
-        done = subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(command, env=self._folders.environment, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
             raise LocalError(f"supervisord does not start: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
         wait_for(lambda: self.is_up, 15, "supervisord does not answer; its log is in " + str(self._folders.logs))
@@ -221,9 +215,6 @@ class Supervisor:
             self._call("reloadConfig")
         except Fault as fault:
             raise LocalError(f"supervisord refuses its configuration: {fault.faultString}") from None
-
-    def _environment(self) -> dict[str, str]:
-        return {name: os.environ[name] for name in _KEPT if name in os.environ} | {MARKER: str(self._folders.state)}
 
     def _path(self, group: str) -> Path:
         return self._folders.programs / f"{group}.conf"

@@ -42,7 +42,7 @@ class LocalPlatform:
     def __init__(self, folder: Path) -> None:
         self.stack_file = folder / "local.yaml"
         self.folders = Folders(folder / "state")
-        base = _free_block()
+        base = free_ports(60)[0]
         text = (ROOT / "local.yaml").read_text()
         for number, name in enumerate(("gateway", "mesh", "mesh_admin", "store", "pictures")):
             text = re.sub(rf"(?m)^  {name}: \d+", f"  {name}: {base + number}", text)
@@ -145,10 +145,12 @@ class LocalPlatform:
         supervisord.wait(10)
 
 
-def _free_block() -> int:
+def free_ports(count: int) -> list[int]:
+    """Ports in a row that nobody uses, below those that the system hands out by itself."""
     for base in random.sample(range(20000, 32000, 100), 100):
-        if all(_is_free(base + offset) for offset in range(60)):
-            return base
+        ports = list(range(base, base + count))
+        if all(_is_free(port) for port in ports):
+            return ports
     raise RuntimeError("no free ports")
 
 

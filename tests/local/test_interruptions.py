@@ -2,6 +2,7 @@
 
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,21 @@ def test_a_start_killed_after_any_step_is_finished_by_the_next(new_platform: Loc
     assert "pants.jpg -> pants" in new_platform.run("up")
 
 
+def test_a_training_whose_start_was_killed_is_ended_too(tmp_path: Path) -> None:
+    platform = LocalPlatform(tmp_path)
+    platform.folders.examples.unlink()
+    start = platform.start_in_background()
+    assert start.stdout
+    next(line for line in start.stdout if "training" in line)
+    wait_for(
+        lambda: any("app.local.examples.clothing" in process.cmdline() for process in platform.processes()), 10, "-"
+    )
+    start.kill()
+    start.communicate(timeout=60)
+    platform.run("down")
+    assert platform.processes() == []
+
+
 def test_an_interrupted_start_says_what_to_do(new_platform: LocalPlatform) -> None:
     start = new_platform.start_in_background()
     assert start.stdout
@@ -53,7 +69,9 @@ def test_a_second_command_at_the_same_time_is_refused(new_platform: LocalPlatfor
     first = new_platform.start_in_background()
     assert first.stdout
     first.stdout.readline()
+    first.send_signal(signal.SIGSTOP)
     assert "another command is at work" in new_platform.refusal("up")
+    first.send_signal(signal.SIGCONT)
     first.communicate(timeout=120)
     assert first.returncode == 0
 

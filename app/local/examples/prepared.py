@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from app.local.errors import LocalError
-from app.local.files import ROOT
+from app.local.files import ROOT, Folders
 from app.local.images import digest
 from app.local.progress import Progress
 
@@ -39,15 +39,15 @@ class Example:
         return sorted((self.folder / "pictures").iterdir())
 
 
-def prepare(name: str, cache: Path, progress: Progress) -> Example:
-    """Train the example into ``cache``, unless it is there; raises LocalError when it cannot be trained."""
+def prepare(name: str, folders: Folders, progress: Progress) -> Example:
+    """Train the example, unless it is there already; raises LocalError when it cannot be trained."""
     sources = (f"app/local/examples/{source}" for source in EXAMPLES[name])
-    folder = cache / f"{name}-{digest(*sources)}"
+    folder = folders.examples / f"{name}-{digest(*sources)}"
     report = folder / "report.txt"
     if not folder.exists():
         progress.note(f"{name}: training, less than a minute")
-        unfinished = Path(mkdtemp(prefix=".", dir=cache))
-        (unfinished / report.name).write_text(_train(name, unfinished))
+        unfinished = Path(mkdtemp(prefix=".", dir=folders.examples))
+        (unfinished / report.name).write_text(_train(name, unfinished, folders.environment))
         try:
             unfinished.rename(folder)
         except OSError:  # Somebody else was faster.
@@ -55,9 +55,11 @@ def prepare(name: str, cache: Path, progress: Progress) -> Example:
     return Example(name, folder, report.read_text())
 
 
-def _train(name: str, folder: Path) -> str:
+def _train(name: str, folder: Path, environment: dict[str, str]) -> str:
     command = [sys.executable, "-m", f"app.local.examples.{name}", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(  # noqa: S603
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise LocalError(f"training {name} failed: {done.stderr.strip().splitlines()[-1]}; try `{' '.join(command)}`")
     return done.stdout

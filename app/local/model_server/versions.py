@@ -30,15 +30,16 @@ class Versions:
         self._versions: dict[int, _Version] = {}
 
     async def follow(self, poll_seconds: float) -> None:
-        """Load the highest version found, then unload the others: there is never a moment without one."""
+        """Load the highest version found, then unload the others; if it cannot be loaded, they stay."""
         while True:
             found = {int(path.name) for path in self._directory.glob("*") if path.name.isdecimal() and path.is_dir()}
-            for version in found:
-                if version == max(found) and not self._is_known(version):
-                    await self._load(version)
-            for version, entry in self._versions.items():
-                if version != max(found, default=None) and entry.state == _State.AVAILABLE:
-                    self._unload(version, entry)
+            highest = max(found, default=None)
+            if highest is not None and not self._is_known(highest):
+                await self._load(highest)
+            if highest is None or self._versions[highest].state == _State.AVAILABLE:
+                for version, entry in self._versions.items():
+                    if version != highest and entry.state == _State.AVAILABLE:
+                        self._unload(version, entry)
             await asyncio.sleep(poll_seconds)
 
     def _is_known(self, version: int) -> bool:
