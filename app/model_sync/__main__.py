@@ -4,13 +4,12 @@ import argparse
 import asyncio
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import NoReturn
 
 from aiohttp import web
 
-from app.model_sync.arguments import version
+from app.model_sync.command import run, version
 from app.model_sync.errors import Kind, SyncError
 from app.model_sync.status import Status
 from app.model_sync.store import ModelStore
@@ -21,16 +20,13 @@ KEPT = 2
 """Versions that following keeps: TF Serving loads the newest before it lets go of the one before."""
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the sidecar; a failure is one line on stderr and exit code 1."""
     # Nothing needs saying goodbye to: whatever a kill leaves behind, the next start continues.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
     os.umask(0o022)  # The model server is another user.
-    try:
-        asyncio.run(_run(_arguments()))
-    except SyncError as error:
-        sys.exit(f"model-sync: {error}")
+    run("model-sync", _sync(_arguments()))
 
 
 def _arguments() -> argparse.Namespace:
@@ -46,7 +42,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _run(arguments: argparse.Namespace) -> None:
+async def _sync(arguments: argparse.Namespace) -> None:
     status = Status()
     store = ModelStore(arguments.bucket, arguments.model)
     synchroniser = Synchroniser(store, arguments.directory, status)

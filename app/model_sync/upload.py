@@ -3,16 +3,19 @@
 import argparse
 import asyncio
 import hashlib
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import boto3
 from botocore.exceptions import BotoCoreError
 from obstore.auth.boto3 import Boto3CredentialProvider
 
 from app.model_sync import saved_model
-from app.model_sync.arguments import version
+from app.model_sync.command import run, version
 from app.model_sync.errors import Kind, SyncError
 from app.model_sync.manifest import MANIFEST, File, Manifest, decode_manifest
 from app.model_sync.progress import Progress
@@ -23,14 +26,10 @@ CHUNK = 8 << 20
 """Bytes of a file held in memory at once, and per part of a multipart upload."""
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command; a failure is one line on stderr and exit code 1."""
-    try:
-        asyncio.run(_upload(_arguments()))
-    except SyncError as error:
-        sys.exit(f"upload: {error}")
-    except KeyboardInterrupt:
-        sys.exit("upload: interrupted; nothing is served from it. Run it again to finish")
+    signal.signal(signal.SIGINT, _interrupted)
+    run("upload", _upload(_arguments()))
 
 
 def _arguments() -> argparse.Namespace:
@@ -42,6 +41,11 @@ def _arguments() -> argparse.Namespace:
         "--version", type=version, help="default: the folder's name if it is a number, else the next free one"
     )
     return parser.parse_args()
+
+
+def _interrupted(*_: object) -> NoReturn:
+    print("upload: interrupted: nothing of it will be served; run it again to finish", file=sys.stderr, flush=True)
+    os._exit(128 + signal.SIGINT)
 
 
 async def _upload(arguments: argparse.Namespace) -> None:
