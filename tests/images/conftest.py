@@ -52,8 +52,8 @@ def wheels(docker: Docker) -> Path:
         with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
             unfinished = Path(temporary, "wheels")
             for file in requirements:
-                download = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", unfinished]
-                chosen = ["--python-version=3.11", "--only-binary=:all:", "-c", constraints, "-r", file]
+                download = [sys.executable, "-m", "pip", "download", "--quiet", f"--dest={unfinished}"]
+                chosen = ["--python-version=3.11", "--only-binary=:all:", f"-c{constraints}", f"-r{file}"]
                 subprocess.run([*download, *chosen, *(["--no-deps"] if "no-deps" in file.name else [])], check=True)
             unfinished.rename(folder)
     return folder

@@ -133,7 +133,7 @@ def running_docker() -> Iterator[Docker]:
             daemon.terminate()
             daemon.wait()
             # Which it leaves mounted once a container has used the machine's own network.
-            subprocess.run(["umount", "--quiet", folder / "exec/netns/default"], check=False)
+            subprocess.run(["umount", folder / "exec/netns/default"], check=False, stderr=subprocess.DEVNULL)
 
 
 def _command_line() -> str:
