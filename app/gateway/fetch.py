@@ -7,7 +7,6 @@ an unusual way leads nowhere else.
 """
 
 import asyncio
-import io
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -27,6 +26,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_URL_LENGTH = 8190  # characters; what nginx and Apache take in a request line
 _BUFFER = 64 * 1024  # bytes a connection may read ahead while its picture waits for room
+_MAX_CHUNKS = 1024  # kept apart until they are joined: sent byte by byte, a picture would cost many times its bytes
 _HEADERS = {
     "Accept": "image/jpeg, image/png, image/webp",
     # A compressed answer could unfold to any size; pictures are compressed already.
@@ -101,15 +101,18 @@ class ImageFetcher:
         response = await self._open(url, hosts)
         try:
             at_most = self._announced_size(response) or self._limits.max_bytes
-            body = io.BytesIO()  # whose getvalue() does not copy
+            chunks: list[bytes] = []
+            size = 0
             while chunk := await self._next(response):
-                size = body.tell() + len(chunk)
+                size += len(chunk)
                 if size > self._limits.max_bytes:
                     raise self._too_large(response, "more than that arrived")
                 await room.grow_to(size, at_most)
-                body.write(chunk)
-            room.settle(body.tell())
-            return body.getvalue()
+                if len(chunks) == _MAX_CHUNKS:
+                    chunks = [b"".join(chunks)]
+                chunks.append(chunk)
+            room.settle(size)
+            return b"".join(chunks)
         finally:
             response.release()
 

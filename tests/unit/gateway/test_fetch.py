@@ -74,6 +74,21 @@ async def test_a_picture_arrives_as_it_is_with_and_without_an_announced_size(siz
         assert await fetched(url) == picture
 
 
+async def test_a_picture_that_is_sent_byte_by_byte_arrives_whole() -> None:
+    picture = os.urandom(5000)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for byte in picture:
+            await response.write(bytes([byte]))
+            await asyncio.sleep(0)
+        return response
+
+    async with serving(handler) as url:
+        assert await fetched(url) == picture
+
+
 async def test_a_picture_that_ends_with_its_connection_arrives() -> None:
     async with answering(b"HTTP/1.0 200 OK\r\n\r\n", b"picture").running() as host:
         assert await fetched(host.url()) == b"picture"
