@@ -58,6 +58,9 @@ promote: .venv/.local ## Make the canary of MODEL its stable version
 weight: .venv/.local ## Give the canary of MODEL the share WEIGHT, in percent
 	@$(LOCAL) weight "$(model)" "$(or $(WEIGHT),$(error weight needs a number: make weight MODEL=digits WEIGHT=50))"
 
+upload: .venv/.local ## Put the SavedModel in DIR into the model store, as VERSION if given, of MODEL
+	@$(LOCAL) upload "$(model)" "$(or $(DIR),$(error upload needs a folder: make upload MODEL=digits DIR=path/to/saved_model))" $(if $(VERSION),--version "$(VERSION)")
+
 restart: .venv/.local ## Replace the processes of MODEL (or MODEL=gateway) without losing a request
 	@$(LOCAL) restart "$(model)"
 
