@@ -12,10 +12,10 @@ from app.gateway import routing
 from app.local.files import Folders, write
 from app.local.images import digest
 from app.local.pods import Pod
+from app.local.ports import HOST
 from app.local.stack import Model, Stack
 from app.local.supervision import Group, Program, Supervisor
 
-HOST = "127.0.0.1"
 GROUP = "gateway"
 
 
