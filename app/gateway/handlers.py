@@ -110,10 +110,10 @@ async def models(request: web.Request) -> web.Response:
                     labels=route.model.output.labels,
                     versions=[
                         answers.VersionAnswer(
-                            version=version.version,
+                            version=states[route.name, version.version].version,
                             role=version.role,
                             weight=version.weight,
-                            state=states[route.name, version.version],
+                            state=states[route.name, version.version].name,
                         )
                         for version in route.model.versions
                     ],
@@ -139,7 +139,7 @@ async def readyz(request: web.Request) -> web.Response:
     if service.draining:
         return _json(answers.HealthAnswer("ending"), Problem.OVERLOADED.status)
     states = await service.states.read(service.routes)
-    if AVAILABLE not in states.values():
+    if all(state.name != AVAILABLE for state in states.values()):
         return _json(answers.HealthAnswer("no model is available"), Problem.MODEL_UNAVAILABLE.status)
     return _json(answers.HealthAnswer("ready"))
 
