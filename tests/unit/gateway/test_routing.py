@@ -56,3 +56,10 @@ def test_weights_that_do_not_make_a_hundred_are_refused() -> None:
     document = _with().replace(b'"weight":30', b'"weight":31')
     with pytest.raises(routing.RoutingError, match="digits's versions add up to 101"):
         routing.decode(document, "routing.json")
+
+
+def test_weights_may_be_left_to_the_mesh_for_all_versions_of_a_model_but_not_for_some() -> None:
+    none = _with().replace(b'"weight":30,', b"").replace(b'"weight":70,', b"")
+    assert {version.weight for version in routing.decode(none, "it").models["digits"].versions} == {None}
+    with pytest.raises(routing.RoutingError, match="only some of digits's versions have a weight"):
+        routing.decode(_with().replace(b'"weight":30,', b""), "routing.json")
