@@ -80,9 +80,11 @@ def roll(port: int, folders: Folders, supervisor: Supervisor) -> None:
         free = running.pop()
         supervisor.stop(free)
     supervisor.start(free)
-    supervisor.wait_until(lambda: _is_ready(port), free, 30)
+    # Until the old one is gone it may be the one that says ready.
+    supervisor.wait_until(lambda: supervisor.is_settled(free) and _is_ready(port), free, 30)
     for old in running:
         supervisor.stop(old)
+    supervisor.wait_until(lambda: _is_ready(port), free, 30)
 
 
 def _is_ready(port: int) -> bool:

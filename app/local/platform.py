@@ -147,6 +147,7 @@ class Platform:
         """A pod for each version in the stack; one that runs keeps its ports."""
         state = memory.load(self._state_file)
         running = self._running_pods()
+        state.ports = {name: port for name, port in state.ports.items() if name in running}
         wanted = {}
         for model, entry in stack.models.items():
             for version in entry.weights:
@@ -158,7 +159,7 @@ class Platform:
                     )
                 template = pods.template(bucket, model, version, state.restarts.get(model, 0))
                 name = pods.pod_name(model, version, template)
-                if name not in running:
+                if name not in state.ports:
                     state.ports[name] = ports.first_free(
                         stack.ports.serving, PORTS_PER_POD, 3, set(state.ports.values())
                     )
