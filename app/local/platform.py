@@ -184,7 +184,8 @@ class Platform:
     ) -> None:
         """Move the traffic; the pods it leaves stay known, for what is still under way to them."""
         known = memory.load(self._state_file).ports
-        mesh.set_clusters({name: known[name] for name in unwanted | {pod.name for pod in wanted.values()}})
+        pods_known = unwanted | {pod.name for pod in wanted.values()}
+        mesh.set_clusters({name: port for name, port in known.items() if name in pods_known})
         weights = {
             model: {wanted[model, version].name: weight for version, weight in entry.weights.items()}
             for model, entry in stack.models.items()
