@@ -54,10 +54,10 @@ def get(url: str) -> tuple[int, str]:
         return 0, ""
 
 
-@contextmanager
-def moto_server(*arguments: str) -> Iterator[int]:
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
     port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port), *arguments]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def listens() -> bool:
@@ -67,16 +67,10 @@ def moto_server(*arguments: str) -> Iterator[int]:
 
     try:
         wait_until(listens, "moto listens")
-        yield port
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait()
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    with moto_server() as port:
-        yield f"http://127.0.0.1:{port}"
 
 
 @dataclass
