@@ -174,10 +174,14 @@ class Started:
     output: str
 
 
-@pytest.fixture(scope="module")
-def started(new_platform: LocalPlatform) -> Started:
-    """A platform after its first start, and what that printed."""
-    return Started(new_platform, new_platform.run("up"))
+@pytest.fixture(scope="session")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """A platform after its first start, and what that printed; one for all tests, since starting takes its time."""
+    platform = LocalPlatform(tmp_path_factory.mktemp("p"))
+    try:
+        yield Started(platform, platform.run("up"))
+    finally:
+        platform.run("down")
 
 
 @pytest.fixture
