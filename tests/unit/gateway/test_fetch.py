@@ -516,3 +516,20 @@ async def test_a_cancelled_fetch_closes_its_connection() -> None:
         await host.reached(1)
         task.cancel()
         await asyncio.wait_for(closed.wait(), timeout=10)
+
+
+async def test_a_refused_answer_closes_its_connection() -> None:
+    closed = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(ok(2**20 + 1))
+        while await reader.read(1024):
+            pass
+        closed.set()
+
+    async with Host(handler).running() as host, ImageFetcher(SMALL_LIMITS) as fetcher:
+        with pytest.raises(GatewayError) as raised:
+            async with fetcher.fetch(host.url(), HOSTS, 60):
+                pass
+        await asyncio.wait_for(closed.wait(), timeout=10)
+        assert raised.value.problem is Problem.IMAGE_TOO_LARGE
