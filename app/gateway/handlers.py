@@ -168,6 +168,8 @@ async def answer_errors(
     except Exception:
         log.exception("an error nobody thought of")
         response = _failure(request, GatewayError(Problem.INTERNAL))
+    # Not aiohttp's own, which would tell everybody the versions that run here.
+    response.headers[hdrs.SERVER] = "gateway"
     if request.app[SERVICE].draining:
         # A client that keeps its connection should open the next one elsewhere.
         response.force_close()

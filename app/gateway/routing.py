@@ -14,7 +14,8 @@ import msgspec
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Address = Annotated[str, msgspec.Meta(pattern=r"^[^\s:/]+:[0-9]{1,5}$")]
-HostName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
+_DNS_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+HostName = Annotated[str, msgspec.Meta(pattern=rf"^{_DNS_LABEL}(\.{_DNS_LABEL})*$", max_length=253)]
 Pixels = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 
 
@@ -49,6 +50,10 @@ class Input(_Strict, frozen=True, kw_only=True):
     channels: Literal[1, 3] = 3
     reduced_decoding: bool = False
     """Decode large JPEGs at a reduced scale: faster, and the tensor differs a little from what the model saw."""
+
+    def __post_init__(self) -> None:
+        if self.scaling is Scaling.CAFFE and self.channels == 1:
+            raise ValueError("scaling caffe takes off the means of three channels, and channels is 1: set it to 3")
 
 
 class Output(_Strict, frozen=True, kw_only=True):

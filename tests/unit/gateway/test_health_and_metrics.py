@@ -95,3 +95,9 @@ async def test_each_failed_image_of_a_batch_is_counted(running: Gateway) -> None
     await running.post(json={"urls": ["http://elsewhere.example/"] * 3})
     code = frozenset({("model", "digits"), ("code", "host_not_allowed")})
     assert (await running.metrics())["gateway_errors_total", code] == 3
+
+
+async def test_no_answer_tells_the_versions_of_what_runs(running: Gateway) -> None:
+    for path in ("/livez", "/docs", "/docs/swagger-ui.css", "/nowhere"):
+        async with running.client.get(running.url + path) as response:
+            assert response.headers["Server"] == "gateway", path

@@ -43,6 +43,8 @@ def test_a_whole_table_is_read_with_its_types() -> None:
         (_with(surprise=1), "surprise"),
         (_with(models={"digits": {"address": "no-port"}}), "$.models"),
         (_with(image_hosts={"public": ["https://images.example.com/"]}), "$.image_hosts.public"),
+        (_with(image_hosts={"public": ["images..example.com"]}), "$.image_hosts.public"),
+        (_with().replace(b'"unit"', b'"caffe"'), "scaling caffe"),
     ],
 )
 def test_a_bad_table_is_refused_with_one_line_that_names_the_place(document: bytes, named: str) -> None:
