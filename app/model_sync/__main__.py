@@ -21,13 +21,13 @@ KEPT = 2
 """Versions that following keeps: TF Serving loads the newest before it lets go of the one before."""
 
 
-def main() -> NoReturn:
+def main() -> None:
     """Run the sidecar; a failure is one line on stderr and exit code 1."""
     # Nothing needs saying goodbye to: whatever a kill leaves behind, the next start continues.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: os._exit(0))
     os.umask(0o022)  # The model server is another user.
-    run("model-sync", _sync(_arguments()))
+    run("model-sync", lambda: asyncio.run(_sync(_arguments())))
 
 
 def _arguments() -> argparse.Namespace:
@@ -55,7 +55,7 @@ async def _sync(arguments: argparse.Namespace) -> None:
     await _serve(application, arguments.host, arguments.port)
     if arguments.follow:
         await _follow_latest(store, synchroniser, status)
-    await synchroniser.sync(arguments.versions)
+    await asyncio.to_thread(synchroniser.sync, arguments.versions)
     status.ready = True
     print(f"model-sync: {arguments.model}: in place: {', '.join(map(str, arguments.versions))}", flush=True)
     await asyncio.Event().wait()
@@ -74,9 +74,9 @@ async def _follow_latest(store: ModelStore, synchroniser: Synchroniser, status: 
     told = ""
     while True:
         try:
-            latest = await store.latest()
+            latest = await asyncio.to_thread(store.latest)
             newest = sorted({latest, *synchroniser.visible()})[-KEPT:]
-            await synchroniser.sync(newest)
+            await asyncio.to_thread(synchroniser.sync, newest)
             status.ready = True
             message = f"in place: {', '.join(map(str, newest))}"
         except SyncError as error:

@@ -1,11 +1,8 @@
 """What both commands share: how a version is read from the arguments, and how they end."""
 
 import argparse
-import asyncio
-import os
 import sys
-from collections.abc import Coroutine
-from typing import NoReturn
+from collections.abc import Callable
 
 from app.model_sync.errors import SyncError
 
@@ -17,15 +14,9 @@ def version(text: str) -> int:
     return int(text)
 
 
-def run(name: str, work: Coroutine[None, None, None]) -> NoReturn:
-    """Run the command and end the process: a failure is one line on stderr and exit code 1."""
-    code = 0
+def run(name: str, work: Callable[[], None]) -> None:
+    """Do the work; a failure is one line on stderr and exit code 1."""
     try:
-        asyncio.run(work)
+        work()
     except SyncError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Not sys.exit: obstore's threads may still report to an interpreter that is going away, which aborts the process.
-    os._exit(code)
+        sys.exit(f"{name}: {error}")

@@ -1,9 +1,10 @@
 """Downloads the files of a version: many at once, large ones by ranges, continuing what an earlier process left."""
 
-import asyncio
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import BoundedSemaphore
 
 from obstore import Bytes
 
@@ -14,10 +15,10 @@ from app.model_sync.received_file import ReceivedFile
 from app.model_sync.status import Status
 from app.model_sync.store import ModelStore
 
-PART = 8 << 20
-"""Bytes per request; S3's guidance for ranges in parallel is 8 to 16 MB."""
+PART = 4 << 20
+"""Bytes per request: enough that S3's first-byte latency, some 30 ms, weighs little."""
 REQUESTS = 16
-"""Requests under way at once; times PART, this bounds the memory. S3 gives one connection less than 100 MB/s."""
+"""Files, and parts of large files, on their way at once; times PART, this bounds the memory."""
 
 
 class Download:
@@ -26,68 +27,73 @@ class Download:
     def __init__(self, store: ModelStore, version: int, contents: Manifest, folder: Path, status: Status) -> None:
         self._store = store
         self._version = version
-        self._contents = contents
+        # The largest first: begun last, it would be waited for alone.
+        self._queue = iter(sorted(contents.files, key=lambda file: file.size, reverse=True))
         self._folder = folder
         self._status = status
         self._progress = Progress(store.url(version), size=contents.size, files=len(contents.files))
-        self._requests = asyncio.Semaphore(REQUESTS)
-        self._group = asyncio.TaskGroup()
+        self._parts_ahead = BoundedSemaphore(REQUESTS)
+        self._failures: list[Exception] = []
 
-    async def run(self) -> None:
+    def run(self) -> None:
         """Fetch all files and check each against its sum.
 
-        Raises SyncError or OSError; what has arrived by then stays for the next time.
+        Raises SyncError or OSError, the first there was; what has arrived by then stays for the next time.
         """
-        # The largest first: begun last, it would be waited for alone.
-        queue = iter(sorted(self._contents.files, key=lambda file: file.size, reverse=True))
-        try:
-            async with self._group:
-                for _ in range(REQUESTS):
-                    self._group.create_task(self._fetch_all(queue))
-        except* (SyncError, OSError) as failures:
-            # They end each other, so the others have nothing to add.
-            raise _first(failures) from None
+        with ThreadPoolExecutor(REQUESTS) as parts, ThreadPoolExecutor(REQUESTS) as files:
+            for _ in range(REQUESTS):
+                files.submit(self._work, parts)
+        if self._failures:
+            raise self._failures[0]
         self._progress.finish()
 
-    async def _fetch_all(self, queue: Iterator[File]) -> None:
-        for file in queue:
-            await self._fetch(file)
+    def _work(self, parts: ThreadPoolExecutor) -> None:
+        for file in self._queue:
+            try:
+                self._fetch(file, parts)
+            except Exception as failure:
+                self._failures.append(failure)
+            if self._failures:
+                return
             self._progress.add_file()
             self._status.files.inc()
 
-    async def _fetch(self, file: File) -> None:
-        with await asyncio.to_thread(ReceivedFile, self._folder / file.path) as received:
+    def _fetch(self, file: File, parts: ThreadPoolExecutor) -> None:
+        with ReceivedFile(self._folder / file.path) as received:
             kept = received.size
             self._progress.keep(kept)
-            await self._receive(file, received)
+            self._receive(file, received, parts)
             if kept and received.sha256 != file.sha256:
                 received.discard()
-                await self._receive(file, received)
-            if received.sha256 != file.sha256:
+                self._receive(file, received, parts)
+            if received.sha256 != file.sha256 and not self._failures:
                 raise SyncError(
                     Kind.CHECKSUM,
                     f"{self._store.url(self._version, file.path)} has the SHA-256 sum {received.sha256}, its manifest"
                     f" says {file.sha256}: it was changed after its upload; upload it as a new version",
                 )
 
-    async def _receive(self, file: File, received: ReceivedFile) -> None:
-        """Append the rest of the file, asking for some parts ahead of the one that comes next."""
-        ahead: deque[asyncio.Task[Bytes]] = deque()
-        asked = received.size
-        while received.size < file.size:
-            # Waiting for a turn while holding one could block all files for ever.
-            while asked < file.size and not (ahead and self._requests.locked()):
-                await self._requests.acquire()
-                end = min(asked + PART, file.size)
-                ahead.append(self._group.create_task(self._store.read(self._version, file, asked, end)))
-                asked = end
-            part = await ahead.popleft()
-            await asyncio.to_thread(received.append, part)
-            self._requests.release()
+    def _receive(self, file: File, received: ReceivedFile, parts: ThreadPoolExecutor) -> None:
+        """Append the rest of the file; ends early when another file has failed."""
+        for part in self._parts(file, received.size, parts):
+            if self._failures:
+                return
+            received.append(part)
             self._progress.add(len(part))
             self._status.bytes.inc(len(part))
 
-
-def _first(failures: BaseExceptionGroup[SyncError | OSError]) -> SyncError | OSError:
-    first = failures.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+    def _parts(self, file: File, start: int, parts: ThreadPoolExecutor) -> Iterator[Bytes]:
+        """The file's bytes from ``start`` on, in order, with some parts asked for ahead of the one that is next."""
+        if file.size - start <= PART:
+            if start < file.size:
+                yield self._store.read(self._version, file, start, file.size)
+            return
+        ahead: deque[Future[Bytes]] = deque()
+        while start < file.size or ahead:
+            # Waiting for a turn while holding one could block all files for ever.
+            while start < file.size and self._parts_ahead.acquire(blocking=not ahead):
+                end = min(start + PART, file.size)
+                ahead.append(parts.submit(self._store.read, self._version, file, start, end))
+                start = end
+            yield ahead.popleft().result()
+            self._parts_ahead.release()

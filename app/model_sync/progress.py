@@ -1,14 +1,16 @@
 """What a transfer says while it runs."""
 
 import time
+from threading import Lock
 
 MEGABYTE = 1_000_000
 
 
 class Progress:
-    """A line on the terminal at most once a second, and one at the end."""
+    """A line on the terminal at most once a second, and one at the end; for several threads."""
 
     def __init__(self, title: str, *, size: int, files: int) -> None:
+        self._lock = Lock()
         self._title = title
         self._size, self._files = size, files
         self._bytes_done, self._files_done, self._kept = 0, 0, 0
@@ -16,19 +18,22 @@ class Progress:
 
     def keep(self, count: int) -> None:
         """So many bytes were there already; they do not count for the rate."""
-        self._kept += count
-        self._bytes_done += count
+        with self._lock:
+            self._kept += count
+            self._bytes_done += count
 
     def add(self, count: int) -> None:
         """So many bytes more were transferred."""
-        self._bytes_done += count
-        if (now := time.monotonic()) >= self._told + 1:
-            self._told = now
-            self._tell("")
+        with self._lock:
+            self._bytes_done += count
+            if (now := time.monotonic()) >= self._told + 1:
+                self._told = now
+                self._tell("")
 
     def add_file(self) -> None:
         """One file more is complete."""
-        self._files_done += 1
+        with self._lock:
+            self._files_done += 1
 
     def finish(self) -> None:
         """Say the last line."""

@@ -60,42 +60,42 @@ class ModelStore:
         """Where a version, or a file of it, is: for messages."""
         return f"s3://{self._bucket}/{self._prefix}/{version}/{path}"
 
-    async def versions(self) -> list[int]:
+    def versions(self) -> list[int]:
         """The versions that have at least one object, complete or not, lowest first."""
         with self._explained(f"s3://{self._bucket}/{self._prefix}/"):
-            listed = await obstore.list_with_delimiter_async(self._client, self._prefix)
+            listed = obstore.list_with_delimiter(self._client, self._prefix)
         names = (prefix.rpartition("/")[2] for prefix in listed["common_prefixes"])
         return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,17}", name))
 
-    async def latest(self) -> int:
+    def latest(self) -> int:
         """The highest complete version; also raises SyncError when there is none."""
-        for version in reversed(await self.versions()):
-            if await self.is_complete(version):
+        for version in reversed(self.versions()):
+            if self.is_complete(version):
                 return version
         raise SyncError(Kind.MISSING, f"s3://{self._bucket}/{self._prefix}/ has no complete version yet")
 
-    async def is_complete(self, version: int) -> bool:
+    def is_complete(self, version: int) -> bool:
         """Whether the version has its manifest."""
         with self._explained(self.url(version, MANIFEST)):
             try:
-                await obstore.head_async(self._client, self._key(version, MANIFEST))
+                obstore.head(self._client, self._key(version, MANIFEST))
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise
                 return False
         return True
 
-    async def manifest(self, version: int) -> Manifest:
+    def manifest(self, version: int) -> Manifest:
         """The version's manifest; also raises SyncError when there is none, saying what is there instead."""
         url = self.url(version, MANIFEST)
         with self._explained(url):
             try:
-                answer = await obstore.get_async(self._client, self._key(version, MANIFEST))
-                return decode_manifest(bytes(await answer.bytes_async()), url)
+                answer = obstore.get(self._client, self._key(version, MANIFEST))
+                return decode_manifest(bytes(answer.bytes()), url)
             except FileNotFoundError as error:
                 if "NoSuchBucket" in str(error):
                     raise
-        versions = await self.versions()
+        versions = self.versions()
         if version in versions:
             raise SyncError(
                 Kind.MANIFEST,
@@ -104,11 +104,11 @@ class ModelStore:
         there = ", ".join(map(str, versions)) or "none"
         raise SyncError(Kind.MISSING, f"{self.url(version)} is empty: there is no such version (there are: {there})")
 
-    async def read(self, version: int, file: File, start: int, end: int) -> Bytes:
+    def read(self, version: int, file: File, start: int, end: int) -> Bytes:
         """The bytes of a file from ``start`` up to ``end``."""
         url = self.url(version, file.path)
         with self._explained(url):
-            part = await obstore.get_range_async(self._client, self._key(version, file.path), start=start, end=end)
+            part = obstore.get_range(self._client, self._key(version, file.path), start=start, end=end)
         if len(part) != end - start:
             raise SyncError(
                 Kind.CHECKSUM,
@@ -116,18 +116,18 @@ class ModelStore:
             )
         return part
 
-    async def write(self, version: int, path: str, content: bytes | Iterator[bytes]) -> None:
+    def write(self, version: int, path: str, content: bytes | Iterator[bytes]) -> None:
         """Put one file of a version; from an iterator in several parts."""
         with self._explained(self.url(version, path)):
-            await obstore.put_async(self._client, self._key(version, path), content, max_concurrency=4)
+            obstore.put(self._client, self._key(version, path), content, max_concurrency=4)
 
-    async def finish(self, version: int, contents: Manifest) -> None:
+    def finish(self, version: int, contents: Manifest) -> None:
         """Write the manifest, which makes the version complete; raises SyncError if there is one."""
         url = self.url(version, MANIFEST)
         with self._explained(url):
             try:
                 key = self._key(version, MANIFEST)
-                await obstore.put_async(self._client, key, contents.encode(), mode="create")
+                obstore.put(self._client, key, contents.encode(), mode="create")
             except AlreadyExistsError:
                 raise SyncError(Kind.MODEL, f"{url} was written by another upload in the meantime") from None
 
@@ -144,16 +144,16 @@ class ModelStore:
     def _explanation(self, error: Exception, url: str) -> SyncError:
         text = str(error).partition("\n\nDebug source:")[0]
         answer = re.search(r"<Code>(.*?)</Code>(?:\s*<Message>(.*?)</Message>)?", text, re.DOTALL)
-        code, reason = (
-            (answer[1], answer[2] or "") if answer else ("", _one_line(text.removeprefix("Generic S3 error: ")))
-        )
+        code = answer[1] if answer else ""
+        reason = f"{code}: {answer[2]}" if answer and answer[2] else code or text.removeprefix("Generic S3 error: ")
+        reason = re.sub(r"\s+", " ", reason).strip()
         if code == "NoSuchBucket":
             return SyncError(Kind.MISSING, f"there is no bucket {self._bucket!r} at {_endpoint() or 'AWS'}")
         if isinstance(error, PermissionDeniedError | UnauthenticatedError):
             return SyncError(
                 Kind.DENIED,
-                f"access to {url} was denied ({code}: {_one_line(reason)}): the role needs s3:GetObject there and"
-                " s3:ListBucket on the bucket",
+                f"access to {url} was denied ({reason}): reading needs s3:GetObject there and s3:ListBucket on"
+                " the bucket, uploading s3:PutObject too",
             )
         if isinstance(error, FileNotFoundError):
             return SyncError(Kind.MISSING, f"{url} is not there")
@@ -161,7 +161,7 @@ class ModelStore:
             return SyncError(
                 Kind.CHECKSUM, f"{url} has fewer bytes than its manifest says: it was changed after its upload"
             )
-        return SyncError(Kind.UNREACHABLE, f"{url} could not be reached: {code and code + ': '}{_one_line(reason)}")
+        return SyncError(Kind.UNREACHABLE, f"{url} could not be reached: {reason}")
 
 
 def _connect(bucket: str, options: dict[str, Any]) -> S3Store:
@@ -209,7 +209,3 @@ def _plain_http_allowed(endpoint: str | None) -> bool:
         Kind.CREDENTIALS,
         f"the endpoint is {endpoint!r}: it must be an https URL, or an http one on this machine or in the cluster",
     )
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()

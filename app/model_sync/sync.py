@@ -6,7 +6,6 @@ rename: after a crash of the whole machine the sidecar starts before the server,
 says ready.
 """
 
-import asyncio
 import errno
 import fcntl
 import hashlib
@@ -50,40 +49,40 @@ class Synchroniser:
         """The versions that the model server can see."""
         return {int(entry.name) for entry in self._directory.iterdir() if re.fullmatch("[1-9][0-9]*", entry.name)}
 
-    async def sync(self, wanted: Collection[int]) -> None:
+    def sync(self, wanted: Collection[int]) -> None:
         """Put the wanted versions in place, then remove the others.
 
         Versions that are in place already need no store, so a restart gets by without it. Raises SyncError.
         """
         with _disk_errors(self._directory):
-            missing = [version for version in wanted if not await self._in_place(version)]
-            contents = {version: await self._store.manifest(version) for version in missing}
+            missing = [version for version in wanted if not self._in_place(version)]
+            contents = {version: self._store.manifest(version) for version in missing}
             folders = {version: self._hidden / f"{version}-{_digest(contents[version])}" for version in missing}
             self._clean(keep=folders.values())
             for version in missing:
-                await self._fetch(version, contents[version], folders[version])
+                self._fetch(version, contents[version], folders[version])
             for version in self.visible().difference(wanted):
                 self._hide(version)
             self._clean(keep=())
 
-    async def _in_place(self, version: int) -> bool:
+    def _in_place(self, version: int) -> bool:
         """Whether the version is visible and as its manifest says; one that is damaged gets hidden."""
         folder = self._directory / str(version)
         if version in self._checked:
             return True
         if not folder.exists():
             return False
-        if not await asyncio.to_thread(_is_intact, folder):
+        if not _is_intact(folder):
             print(f"{folder} is not as its manifest says: fetching it anew", flush=True)
             self._hide(version)
             return False
         self._mark(version)
         return True
 
-    async def _fetch(self, version: int, contents: Manifest, folder: Path) -> None:
+    def _fetch(self, version: int, contents: Manifest, folder: Path) -> None:
         begin = time.monotonic()
         self._require_space(version, contents, folder)
-        await Download(self._store, version, contents, folder, self._status).run()
+        Download(self._store, version, contents, folder, self._status).run()
         self._show(version, contents, folder)
         self._status.seconds.labels(version).set(time.monotonic() - begin)
         self._mark(version)

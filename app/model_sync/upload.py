@@ -1,14 +1,11 @@
 """Uploads a version of a model: checks it, writes its files, and last its manifest, which makes it complete."""
 
 import argparse
-import asyncio
 import hashlib
-import os
 import signal
-import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -26,10 +23,11 @@ CHUNK = 8 << 20
 """Bytes of a file held in memory at once, and per part of a multipart upload."""
 
 
-def main() -> NoReturn:
+def main() -> None:
     """Run the command; a failure is one line on stderr and exit code 1."""
-    signal.signal(signal.SIGINT, _interrupted)
-    run("upload", _upload(_arguments()))
+    # At once, whatever is under way: without its manifest nothing of it is ever served.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    run("upload", lambda: _upload(_arguments()))
 
 
 def _arguments() -> argparse.Namespace:
@@ -43,24 +41,19 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _interrupted(*_: object) -> NoReturn:
-    print("upload: interrupted: nothing of it will be served; run it again to finish", file=sys.stderr, flush=True)
-    os._exit(128 + signal.SIGINT)
-
-
-async def _upload(arguments: argparse.Namespace) -> None:
+def _upload(arguments: argparse.Namespace) -> None:
     store = ModelStore(arguments.bucket, arguments.model, credential_provider=_credentials())
     model = saved_model.check(arguments.directory)
     print(f"{arguments.directory}: a SavedModel, signature {saved_model.SIGNATURE}:", *model.signature, sep="\n  ")
     if not model.has_warm_up:
         print(f"Hint: it has no {saved_model.WARM_UP}: the first predictions after a start will be slow.")
-    number = arguments.version or _number_in_name(arguments.directory) or max(await store.versions(), default=0) + 1
-    if await store.is_complete(number):
+    number = arguments.version or _number_in_name(arguments.directory) or max(store.versions(), default=0) + 1
+    if store.is_complete(number):
         raise SyncError(
             Kind.MODEL, f"{store.url(number)} exists: versions never change; choose another --version, or leave it out"
         )
-    contents = await _send(store, number, arguments.directory, model.files)
-    await store.finish(number, contents)
+    contents = _send(store, number, arguments.directory, model.files)
+    store.finish(number, contents)
     print(f"Version {number} is complete. To serve it, set under models: {arguments.model}: in the stack file:")
     print(f"  versions: {{stable: <the one now>, canary: {number}}}    # or stable: {number}, without a canary")
 
@@ -84,33 +77,23 @@ def _number_in_name(directory: Path) -> int | None:
         return None
 
 
-async def _send(store: ModelStore, number: int, directory: Path, paths: tuple[str, ...]) -> Manifest:
+def _send(store: ModelStore, number: int, directory: Path, paths: tuple[str, ...]) -> Manifest:
     """Write the files; returns what was sent, which is what the sums are of."""
     progress = Progress(
         store.url(number), size=sum((directory / path).stat().st_size for path in paths), files=len(paths)
     )
-    sent: list[File] = []
-    queue = iter(paths)
-
-    async def work() -> None:
-        for path in queue:
-            sent.append(await _send_file(store, number, directory, path, progress))
-            progress.add_file()
-
     try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(FILES_AT_ONCE):
-                group.create_task(work())
-    except* SyncError as failures:
-        raise failures.exceptions[0] from None
-    except* OSError as failures:
-        raise SyncError(Kind.DISK, str(failures.exceptions[0])) from None
+        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+            sent = pool.map(lambda path: _send_file(store, number, directory, path, progress), paths)
+            contents = Manifest(tuple(sent))
+    except OSError as error:
+        raise SyncError(Kind.DISK, f"{error.filename} could not be read: {error.strerror}") from None
     progress.finish()
-    # Reading it back as the sidecar will is what proves that it can be read.
-    return decode_manifest(Manifest(tuple(sorted(sent, key=lambda file: file.path))).encode(), MANIFEST)
+    # As the sidecar will read it: a name that it would refuse is refused here.
+    return decode_manifest(contents.encode(), MANIFEST)
 
 
-async def _send_file(store: ModelStore, number: int, directory: Path, path: str, progress: Progress) -> File:
+def _send_file(store: ModelStore, number: int, directory: Path, path: str, progress: Progress) -> File:
     sha256, size = hashlib.sha256(), 0
 
     def chunks() -> Iterator[bytes]:
@@ -123,7 +106,8 @@ async def _send_file(store: ModelStore, number: int, directory: Path, path: str,
                 progress.add(len(chunk))
 
     small = (directory / path).stat().st_size <= CHUNK
-    await store.write(number, path, b"".join(chunks()) if small else chunks())
+    store.write(number, path, b"".join(chunks()) if small else chunks())
+    progress.add_file()
     return File(path, size, sha256.hexdigest())
 
 

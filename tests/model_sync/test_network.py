@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import trustme
 
-from tests.model_sync.conftest import Bucket, contents
+from tests.model_sync.conftest import Bucket, contents, wait_until, wait_until_ready
 from tests.model_sync.models import write_model
 
 NO_KEYS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
@@ -42,7 +42,7 @@ def http_server(
             # A body shorter than announced: the connection breaks in its middle.
             self.close_connection = len(body) < int(headers.get("Content-Length", len(body)))
 
-        do_POST = do_GET
+        do_HEAD = do_POST = do_GET
 
         def log_message(self, *_: object) -> None:
             pass
@@ -76,7 +76,7 @@ class Front:
         assert key
         self.credentials.append((key[1], request.headers["x-amz-security-token"]))
         connection = http.client.HTTPConnection(self._address)
-        connection.request("GET", request.path, headers=dict(request.headers))
+        connection.request(request.command, request.path, headers=dict(request.headers))
         response = connection.getresponse()
         answer = response.status, dict(response.headers), response.read()
         connection.close()
@@ -115,21 +115,18 @@ def test_pod_identitys_credentials_reach_s3_and_rotate_with_their_token(
 
     front = Front(bucket.endpoint)
     with http_server(agent) as agent_url, http_server(front) as endpoint:
-        bucket.sync(
-            tmp_path / "target",
-            "--versions",
-            "1",
-            changes={
-                **NO_KEYS,
-                "AWS_ENDPOINT_URL_S3": endpoint,
-                "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{agent_url}/v1/credentials",
-                "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(token),
-            },
-        )
+        changes = {
+            **NO_KEYS,
+            "AWS_ENDPOINT_URL_S3": endpoint,
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{agent_url}/v1/credentials",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(token),
+        }
+        with bucket.sidecar(tmp_path / "target", "--follow", "latest", changes=changes) as (process, url):
+            wait_until_ready(process, url)
+            wait_until(lambda: len(set(front.credentials)) > 1, "the credentials rotated")
     assert contents(tmp_path / "target" / "1") == contents(model)
     assert shown[0] == "first"
     assert set(shown[1:]) == {"second"}
-    assert len(set(front.credentials)) > 1, "the credentials did not rotate"
     assert set(front.credentials) <= {(f"KEY{number}", f"session{number}") for number in range(1, len(shown) + 1)}
 
 
