@@ -1,8 +1,9 @@
 """Downloads the files of a version: many at once, large ones by ranges, continuing what an earlier process left."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from threading import BoundedSemaphore
 
@@ -75,25 +76,33 @@ class Download:
 
     def _receive(self, file: File, received: ReceivedFile, parts: ThreadPoolExecutor) -> None:
         """Append the rest of the file; ends early when another file has failed."""
-        for part in self._parts(file, received.size, parts):
-            if self._failures:
-                return
-            received.append(part)
-            self._progress.add(len(part))
-            self._status.bytes.inc(len(part))
+        with closing(self._parts(file, received.size, parts)) as arriving:
+            for part in arriving:
+                if self._failures:
+                    return
+                received.append(part)
+                self._progress.add(len(part))
+                self._status.bytes.inc(len(part))
 
-    def _parts(self, file: File, start: int, parts: ThreadPoolExecutor) -> Iterator[Bytes]:
+    def _parts(self, file: File, start: int, parts: ThreadPoolExecutor) -> Generator[Bytes]:
         """The file's bytes from ``start`` on, in order, with some parts asked for ahead of the one that is next."""
         if file.size - start <= PART:
             if start < file.size:
                 yield self._store.read(self._version, file, start, file.size)
             return
         ahead: deque[Future[Bytes]] = deque()
-        while start < file.size or ahead:
-            # Waiting for a turn while holding one could block all files for ever.
-            while start < file.size and self._parts_ahead.acquire(blocking=not ahead):
-                end = min(start + PART, file.size)
-                ahead.append(parts.submit(self._store.read, self._version, file, start, end))
-                start = end
-            yield ahead.popleft().result()
-            self._parts_ahead.release()
+        try:
+            while start < file.size or ahead:
+                # Waiting for a turn while holding one could block all files for ever.
+                while start < file.size and self._parts_ahead.acquire(blocking=not ahead):
+                    end = min(start + PART, file.size)
+                    ahead.append(parts.submit(self._store.read, self._version, file, start, end))
+                    start = end
+                yield ahead[0].result()
+                ahead.popleft()
+                self._parts_ahead.release()
+        finally:
+            # So could keeping the turns of a file that is given up.
+            for part in ahead:
+                part.cancel()
+                self._parts_ahead.release()
