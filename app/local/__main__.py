@@ -4,6 +4,9 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from xmlrpc import client as xmlrpc
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from app.local import stack as stack_file
 from app.local.errors import LocalError
@@ -83,6 +86,10 @@ def main() -> None:
         sys.exit(f"{arguments.command}: {error}")
     except OSError as error:  # A full disk, a folder that may not be written.
         sys.exit(f"{arguments.command}: {error}")
+    except (BotoCoreError, ClientError) as error:
+        sys.exit(f"{arguments.command}: the model store fails: {error}; `make up` starts it again if it has ended")
+    except xmlrpc.Error as error:
+        sys.exit(f"{arguments.command}: supervisord refuses: {error}; `make down`, then `make up`, begins anew")
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. `make up` goes on from here; `make down` ends what runs.")
 

@@ -74,7 +74,7 @@ class Supervisor:
     @property
     def control(self) -> str:
         """The command with which a person can look closer."""
-        return f"{Path(sys.executable).parent / 'supervisorctl'} -c {self._configuration}"
+        return shlex.join([str(Path(sys.executable).parent / "supervisorctl"), "-c", str(self._configuration)])
 
     # --- The manager itself -------------------------------------------------------------------------------------------
 
@@ -230,7 +230,7 @@ class Supervisor:
         return self._folders.programs / f"{group}.conf"
 
     def _own_section(self) -> str:
-        run = _escaped(self._folders.run)
+        # The pattern is taken from where the file is; a whole path would end at its first space.
         return f"""\
 [unix_http_server]
 file = {_escaped(self._socket)}
@@ -249,7 +249,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 serverurl = unix://{_escaped(self._socket)}
 
 [include]
-files = {run}/programs/*.conf
+files = {self._folders.programs.name}/*.conf
 """
 
     def _section(self, group: Group) -> str:
