@@ -100,7 +100,7 @@ def promote(path: Path, model: str) -> int:
     """Make the model's canary its stable version, in the file; returns that version."""
     document = _model_in(path, model)
     entry = document["models"][model]
-    if "canary" not in entry["versions"]:
+    if entry["versions"].get("canary") is None:
         raise LocalError(
             f"{path}: models.{model}.versions has no canary to promote; it is at {entry['versions']['stable']}"
         )
@@ -115,7 +115,7 @@ def set_weight(path: Path, model: str, weight: int) -> None:
     """Give the model's canary another share of the predictions, in the file."""
     document = _model_in(path, model)
     entry = document["models"][model]
-    if "canary" not in entry:
+    if entry.get("canary") is None:
         raise LocalError(f"{path}: models.{model} has no canary, so there is nothing to weigh")
     _convert({"strategy": "weighted", "weight": weight}, Canary, path, "models", model, "canary")
     entry["canary"]["weight"] = weight

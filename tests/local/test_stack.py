@@ -71,6 +71,18 @@ def test_a_new_weight_changes_one_number_and_nothing_else(file: Path) -> None:
     assert stack.load(file).models["digits"].weights == {1: 45, 2: 55}
 
 
+def test_a_canary_that_is_null_is_none(file: Path) -> None:
+    text = TEXT.replace("{stable: 1, canary: 2}", "{stable: 1, canary: null}").replace(
+        "canary: {strategy: weighted, weight: 30}", "canary: null"
+    )
+    file.write_text(text)
+    with pytest.raises(LocalError, match=r"digits\.versions has no canary to promote; it is at 1"):
+        stack.promote(file, "digits")
+    with pytest.raises(LocalError, match=r"models\.digits has no canary"):
+        stack.set_weight(file, "digits", 10)
+    assert file.read_text() == text
+
+
 def test_what_cannot_be_promoted_or_weighed_is_refused_and_the_file_stays(file: Path) -> None:
     with pytest.raises(LocalError, match=r"clothing\.versions has no canary to promote; it is at 1"):
         stack.promote(file, "clothing")
