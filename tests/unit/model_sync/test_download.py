@@ -1,7 +1,6 @@
 """Downloads that go wrong half-way, with a store that fails at will."""
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
@@ -33,27 +32,27 @@ class Store:
         return Bytes(bytes(end - start))
 
 
-def _download(store: Store, files: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "PART", PART)
+
+
+def _download(store: Store, files: int, folder: Path) -> download.Download:
     digest = hashlib.sha256(bytes(SIZE)).hexdigest()
     contents = Manifest(files=tuple(File(path=f"f{number}", size=SIZE, sha256=digest) for number in range(files)))
-    one = download.Download(cast(ModelStore, store), 1, contents, folder, Status())
-    # Not in a `with`: a thread that hangs would be waited for.
-    pool = ThreadPoolExecutor(1)
-    try:
-        pool.submit(one.run).result(timeout=60)
-    finally:
-        pool.shutdown(wait=False)
+    return download.Download(cast(ModelStore, store), 1, contents, folder, Status())
 
 
-@pytest.mark.parametrize("denied", [["f0"], ["f0", "f1"], [f"f{number}" for number in range(8)]])
-def test_large_files_that_are_denied_end_the_download_and_hold_up_no_other(
-    denied: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("small_parts")
+def test_large_files_that_are_given_up_give_their_turns_back_to_those_who_wait(tmp_path: Path) -> None:
+    # One file asks for as many parts ahead as there are turns; if it kept them, any other would wait for ever.
+    denied = _download(Store("f0"), 1, tmp_path)
     with pytest.raises(SyncError, match="may not be read"):
-        _download(Store(*denied), 8, tmp_path, monkeypatch)
+        denied.run()
+    assert all(denied._parts_ahead.acquire(blocking=False) for _ in range(download.REQUESTS))
 
 
-def test_large_files_share_the_turns_and_arrive_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _download(Store(), 8, tmp_path, monkeypatch)
+@pytest.mark.usefixtures("small_parts")
+def test_large_files_share_the_turns_and_arrive_whole(tmp_path: Path) -> None:
+    _download(Store(), 8, tmp_path).run()
     assert {path.stat().st_size for path in tmp_path.iterdir()} == {SIZE}
