@@ -4,7 +4,7 @@ A time is wall-clock seconds from the start of the command until all files are t
 which stays, until it says that the version is in place. The tools take turns in rounds, in an order that rotates.
 Before each run the target is deleted and the disk's buffers are written out; the model is in the page cache for all of
 them. The peers run with their defaults and, where they have settings for speed, with those too. Only model-sync
-computes SHA-256 sums; rclone computes MD5 sums.
+computes SHA-256 sums, rclone MD5 sums; so one row is s5cmd with the sums computed after it.
 """
 
 import argparse
@@ -67,6 +67,8 @@ def _tools(paths: dict[str, Path], folder: Path, endpoint: str) -> list[Tool]:
     sync = [sys.executable, "-m", "app.model_sync", "--bucket", BUCKET, "--model", MODEL, "--versions", "1"]
     copy = [str(paths["aws"]), "s3", "cp", "--recursive", "--only-show-errors", f"s3://{SOURCE}"]
     s5cmd = [str(paths["s5cmd"]), "--endpoint-url", endpoint, "--log=error", "cp", f"s3://{SOURCE}*"]
+    # The same job as model-sync's: every file's sum, on all cores.
+    check = f'"$0" "$@" && find {folder}/target -type f -print0 | xargs -0 -n 64 -P {os.cpu_count()} openssl sha256'
     rclone = [str(paths["rclone"]), "copy", f":s3,env_auth,provider=Other,endpoint='{endpoint}':{SOURCE}"]
     crt = folder / "crt.conf"
     crt.write_text("[default]\ns3 =\n  preferred_transfer_client = crt\n  target_bandwidth = 25Gb/s\n")
@@ -75,6 +77,7 @@ def _tools(paths: dict[str, Path], folder: Path, endpoint: str) -> list[Tool]:
     return [
         Tool("model-sync", lambda target: [*sync, "--directory", str(target), "--host", "127.0.0.1", "--port", "0"]),
         Tool("s5cmd", lambda target: [*s5cmd, f"{target}/1/"]),
+        Tool("s5cmd, then SHA-256", lambda target: ["sh", "-c", check, *s5cmd, f"{target}/1/"]),
         Tool("rclone", lambda target: [*rclone, f"{target}/1"], {"RCLONE_CONFIG": ""}),
         Tool(
             "rclone, 16 transfers",
