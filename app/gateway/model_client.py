@@ -57,6 +57,9 @@ _PROBLEMS = {
 }
 
 
+_STATES: dict[int, str] = {number: name for name, number in protocol.ModelVersionStatus.State.items()}
+
+
 class Answer(NamedTuple):
     """A model's answer: one row of scores for each image, in the order of the labels."""
 
@@ -100,8 +103,8 @@ class ModelServer:
             status = protocol.GetModelStatusResponse.FromString(response)
         except DecodeError:
             raise GatewayError(Problem.MODEL_FAILED, "the model's state is not a protocol buffer") from None
-        names = protocol.ModelVersionStatus.State.Name
-        return {version.version: names(version.state) for version in status.model_version_status}
+        # A number that our copy of the protocol does not know comes from a newer server.
+        return {version.version: _STATES.get(version.state, "UNKNOWN") for version in status.model_version_status}
 
     def connect(self) -> None:
         """Begin to connect, so that the first prediction need not wait for it."""

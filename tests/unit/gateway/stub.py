@@ -44,6 +44,8 @@ class ModelServer:
 
     predict: Predict = mean_and_ones
     state: "protocol.ModelVersionStatus.State.ValueType" = protocol.ModelVersionStatus.AVAILABLE
+    status: bytes | None = None
+    """What is answered of the state instead of all that."""
     requests: list[protocol.PredictRequest] = field(default_factory=list)
     metadata: list[dict[str, str]] = field(default_factory=list)
     seconds_allowed: list[float] = field(default_factory=list)
@@ -63,6 +65,8 @@ class ModelServer:
         return await self.predict(request, context)
 
     async def _status(self, body: bytes, context: Context) -> bytes:
+        if self.status is not None:
+            return self.status
         answer = protocol.GetModelStatusResponse()
         for version in (1, 2):
             answer.model_version_status.add(version=version, state=self.state)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from app.protocol import serving_pb2 as protocol
 from tests.unit.gateway import stub
 from tests.unit.gateway.harness import Gateway, ImageHost, gateway, picture, routing_table, write_table
@@ -35,6 +37,25 @@ async def test_a_gateway_is_not_ready_without_its_model_server(
     assert (await running.get("/readyz"))[0] == 503
     (model,) = (await running.get("/models"))[1]["models"]
     assert {version["state"] for version in model["versions"]} == {"UNREACHABLE"}
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        (b"\xff\xff\xff", "UNREACHABLE"),
+        (b"", "END"),
+        (bytes.fromhex("0a04080110630a0408021063"), "UNKNOWN"),  # both versions in state 99
+        (bytes.fromhex("0a0d080110ffffffffffffffffff01") * 2, "END"),  # version 1 alone, in state -1
+    ],
+    ids=["nonsense", "nothing", "an unknown state", "a negative state"],
+)
+async def test_a_strange_answer_about_the_state_makes_the_model_not_ready_and_nothing_fail(
+    running: Gateway, model_server: stub.ModelServer, status: bytes, state: str
+) -> None:
+    model_server.status = status
+    assert (await running.get("/readyz"))[0] == 503
+    (model,) = (await running.get("/models"))[1]["models"]
+    assert model["versions"][1]["state"] == state
 
 
 async def test_one_model_that_is_down_does_not_make_the_others_unreachable(
