@@ -20,9 +20,8 @@ from yarl import URL
 from app.gateway import addresses
 from app.gateway.budget import ByteBudget, Room
 from app.gateway.errors import GatewayError, Problem
-from app.gateway.routing import ImageHosts
+from app.gateway.routing import DEFAULT_PORTS, ImageHosts
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_URL_LENGTH = 8190  # characters; what nginx and Apache take in a request line
 _BUFFER = 64 * 1024  # bytes a connection may read ahead while its picture waits for room
@@ -145,21 +144,16 @@ class ImageFetcher:
         )
 
     def _session_for(self, url: URL, hosts: ImageHosts) -> aiohttp.ClientSession:
-        default_port = _DEFAULT_PORTS.get(url.scheme)
-        if default_port is None or not url.raw_host:
+        if url.scheme not in DEFAULT_PORTS or not url.raw_host:
             raise GatewayError(Problem.INVALID_URL, f"{_shown(url)}: not an absolute http or https URL")
         if url.raw_user is not None or url.raw_password is not None:
             raise GatewayError(Problem.INVALID_URL, f"{_shown(url)}: came with a user or a password")
-        host = url.raw_host.removesuffix(".")
-        if host in hosts.public:
-            if url.port != default_port:
-                raise GatewayError(
-                    Problem.HOST_NOT_ALLOWED, f"{_shown(url)}: a public host's port must be {default_port}"
-                )
-            return self._public
-        if host in hosts.private:
-            return self._private
-        raise GatewayError(Problem.HOST_NOT_ALLOWED, f"{_shown(url)}: not in the list of image hosts")
+        match hosts.kind(url.scheme, url.raw_host.removesuffix("."), url.port):
+            case "public":
+                return self._public
+            case "private":
+                return self._private
+        raise GatewayError(Problem.HOST_NOT_ALLOWED, f"{_shown(url)}: host and port are not in the list of image hosts")
 
     def _announced_size(self, response: aiohttp.ClientResponse) -> int | None:
         encoding = response.headers.get("Content-Encoding", "identity")

@@ -34,12 +34,14 @@ async def follow(service: Service, path: Path, seen: Stamp) -> None:
         seen = newest
         try:
             table = routing.load(path)
-        except routing.RoutingError as error:
-            log.error("the new routing table is refused, the old one stays: %s", error)
+            service.use(table)
+        # Whatever is wrong with this table: the next one must still be taken.
+        except Exception as error:
+            unforeseen = not isinstance(error, routing.RoutingError)
+            log.error("the new routing table is refused, the old one stays: %s", error, exc_info=unforeseen)
             service.metrics.reload_successful.set(0)
             service.metrics.reloads.labels("refused").inc()
             continue
-        service.use(table)
         service.metrics.reload_successful.set(1)
         service.metrics.reloads.labels("taken").inc()
         log.info("a new routing table is in force: %s", ", ".join(sorted(table.models)))

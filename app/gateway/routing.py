@@ -7,7 +7,7 @@ changes. Every rule about it stands here, so that the program that writes the fi
 import enum
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,8 +15,13 @@ import msgspec
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Address = Annotated[str, msgspec.Meta(pattern=r"^[^\s:/]+:[0-9]{1,5}$")]
 _DNS_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-HostName = Annotated[str, msgspec.Meta(pattern=rf"^{_DNS_LABEL}(\.{_DNS_LABEL})*$", max_length=253)]
+_HOST_NAME = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*"
+HostName = Annotated[str, msgspec.Meta(pattern=f"^{_HOST_NAME}$", max_length=253)]
+HostAndPort = Annotated[str, msgspec.Meta(pattern=f"^{_HOST_NAME}(:[1-9][0-9]{{0,4}})?$", max_length=259)]
+"""A host's name, with a port or without."""
 Pixels = Annotated[int, msgspec.Meta(ge=1, le=4096)]
+
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 class RoutingError(ValueError):
@@ -62,6 +67,13 @@ class Output(_Strict, frozen=True, kw_only=True):
     tensor: str
     labels: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 
+    def __post_init__(self) -> None:
+        twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
+        if twice:
+            raise ValueError(
+                f"labels has {', '.join(twice)} more than once: a score could not be told from the other's"
+            )
+
 
 class Version(_Strict, frozen=True, kw_only=True):
     """One version of a model, as the rollout has it."""
@@ -91,12 +103,30 @@ class Model(_Strict, frozen=True, kw_only=True):
 
 
 class ImageHosts(_Strict, frozen=True, kw_only=True):
-    """The hosts that pictures may be fetched from, by exact name."""
+    """The hosts that pictures may be fetched from, by exact name, each on its scheme's default port alone.
+
+    A private host may be named with a port, ``host:port``, and is then asked on that port: whoever chose the port of an
+    internal host freely could reach whatever else listens there.
+    """
 
     public: tuple[HostName, ...] = ()
     """Hosts whose addresses must be public."""
-    private: tuple[HostName, ...] = ()
+    private: tuple[HostAndPort, ...] = ()
     """Hosts that may have private or loopback addresses; never link-local or metadata ones."""
+
+    def __post_init__(self) -> None:
+        for host in self.private:
+            if int(host.partition(":")[2] or 80) > 65535:
+                raise ValueError(f"{host!r} has a port above 65535")
+
+    def kind(self, scheme: str, host: str, port: int | None) -> Literal["public", "private"] | None:
+        """Which of the lists allows to ask the host on the port; the public one decides if both do."""
+        is_default = port == DEFAULT_PORTS.get(scheme)
+        if is_default and host in self.public:
+            return "public"
+        if f"{host}:{port}" in self.private or (is_default and host in self.private):
+            return "private"
+        return None
 
 
 class RoutingTable(_Strict, frozen=True, kw_only=True):
@@ -130,10 +160,20 @@ def decode(document: bytes, source: str) -> RoutingTable:
             raise RoutingError(
                 f"{source}: the weights of {name}'s versions add up to {sum(weights)}: they must make 100"
             )
-        host = urlsplit(model.example).hostname if model.example else None
-        if host and host not in table.image_hosts.public + table.image_hosts.private:
-            raise RoutingError(f"{source}: {name}'s example is at {host}: add that to image_hosts")
+        if model.example:
+            _check_example(f"{source}: {name}'s example", model.example, table.image_hosts)
     return table
+
+
+def _check_example(where: str, example: str, hosts: ImageHosts) -> None:
+    try:
+        url = urlsplit(example)
+        port = url.port
+    except ValueError as error:
+        raise RoutingError(f"{where} is {example!r}, which is not a URL: {error}") from None
+    if hosts.kind(url.scheme, url.hostname or "", port or DEFAULT_PORTS[url.scheme]) is None:
+        place = url.hostname if port is None else f"{url.hostname}:{port}"
+        raise RoutingError(f"{where} is at {place}: add that to image_hosts")
 
 
 def load(path: Path) -> RoutingTable:

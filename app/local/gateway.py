@@ -2,13 +2,15 @@
 
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from http import HTTPStatus
-from urllib.error import URLError
-from urllib.request import urlopen
+from http.client import HTTPConnection, HTTPException
 
 import msgspec
+import psutil
 
 from app.gateway import routing
+from app.local.errors import LocalError
 from app.local.examples.prepared import PICTURES_TO_TRY
 from app.local.files import Folders, write
 from app.local.images import digest
@@ -39,10 +41,12 @@ def template(restarts: int) -> str:
 
 def write_routing_table(stack: Stack, pods: Mapping[tuple[str, int], Pod], folders: Folders) -> None:
     """Write the routing table; a gateway that runs takes it within a second."""
+    hosts = stack.image_hosts
+    samples = (f"{host}:{stack.ports.pictures}" for host in (HOST, "localhost"))
     table = routing.RoutingTable(
         default_model=stack.default_model,
         models={name: _model(name, model, pods, stack.ports) for name, model in stack.models.items()},
-        image_hosts=stack.image_hosts,
+        image_hosts=msgspec.structs.replace(hosts, private=(*hosts.private, *samples)),
     )
     document = msgspec.json.format(msgspec.json.encode(table))
     routing.decode(document, str(folders.routing_table))
@@ -73,6 +77,7 @@ def roll(port: int, folders: Folders, supervisor: Supervisor) -> None:
     """Start the gateway in its free place, then end the one in the other.
 
     Both accept from the same socket; a connection that neither has accepted yet waits in it.
+    Raises LocalError, and leaves the old one as it is, when the new one does not get ready.
     """
     supervisor.add(group(port, folders))
     places = supervisor.groups()[GROUP]
@@ -82,16 +87,22 @@ def roll(port: int, folders: Folders, supervisor: Supervisor) -> None:
         free = running.pop()
         supervisor.stop(free)
     supervisor.start(free)
-    # Until the old one is gone it may be the one that says ready.
-    supervisor.wait_until(lambda: supervisor.is_settled(free) and _is_ready(port), free, 30)
+    try:
+        supervisor.wait_until(lambda: _is_ready(port, supervisor.pid(free)), free, 30)
+    except LocalError:
+        supervisor.stop(free)
+        raise
     for old in running:
         supervisor.stop(old)
-    supervisor.wait_until(lambda: _is_ready(port), free, 30)
 
 
-def _is_ready(port: int) -> bool:
+def _is_ready(port: int, pid: int) -> bool:
+    """Whether this process says that it is ready: the other place's may be the one that takes the connection."""
     try:
-        with urlopen(f"http://{HOST}:{port}/readyz", timeout=2) as answer:
-            return bool(answer.status == HTTPStatus.OK)
-    except (URLError, OSError):
+        with closing(HTTPConnection(HOST, port, timeout=2)) as connection:
+            connection.request("GET", "/readyz")
+            own_end = connection.sock.getsockname()
+            taken_by_it = any(other.raddr == own_end for other in psutil.Process(pid).net_connections("tcp"))
+            return connection.getresponse().status == HTTPStatus.OK and taken_by_it
+    except (OSError, HTTPException, psutil.Error):
         return False

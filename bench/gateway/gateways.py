@@ -80,7 +80,7 @@ def _our_variables(world: World, directory: Path) -> dict[str, str]:
             "clothing": model,
             "clothing-reduced": {**model, "input": {**model["input"], "reduced_decoding": True}},  # type: ignore[dict-item]
         },
-        "image_hosts": {"private": [world.image_host.rpartition(":")[0]]},
+        "image_hosts": {"private": [world.image_host]},
     }
     path = directory / "routing-table.json"
     path.write_text(json.dumps(table))

@@ -21,9 +21,9 @@ async def images() -> AsyncIterator[harness.ImageHost]:
 
 
 @pytest.fixture
-def table_path(model_server: stub.ModelServer, tmp_path: Path) -> Path:
+def table_path(model_server: stub.ModelServer, images: harness.ImageHost, tmp_path: Path) -> Path:
     path = tmp_path / "routing.json"
-    harness.write_table(path, harness.routing_table(model_server))
+    harness.write_table(path, harness.routing_table(model_server, image_hosts=images.hosts))
     return path
 
 

@@ -32,7 +32,7 @@ def picture(brightness: int = 51, size: tuple[int, int] = (40, 30), kind: str = 
 
 
 def routing_table(model_server: stub.ModelServer, **changes: Any) -> dict[str, Any]:
-    """A table with one model, ``digits``."""
+    """A table with one model, ``digits``, and no image hosts."""
     model: dict[str, Any] = {
         "address": model_server.address,
         "versions": [
@@ -42,8 +42,7 @@ def routing_table(model_server: stub.ModelServer, **changes: Any) -> dict[str, A
         "input": {"tensor": "image", "size": [8, 8], "scaling": "unit", "channels": 1},
         "output": {"tensor": "scores", "labels": list("0123456789")},
     }
-    table = {"default_model": "digits", "models": {"digits": model}, "image_hosts": {"private": ["127.0.0.1"]}}
-    return {**table, **changes}
+    return {"default_model": "digits", "models": {"digits": model}, **changes}
 
 
 def write_table(path: Path, table: object) -> None:
@@ -66,6 +65,11 @@ class ImageHost:
 
     url: str = ""
     pages: dict[str, Handler] = field(default_factory=dict)
+
+    @property
+    def hosts(self) -> dict[str, list[str]]:
+        """What lets it through in a routing table."""
+        return {"private": [self.url.removeprefix("http://")]}
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         page = self.pages.get(request.path)

@@ -6,6 +6,9 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from app.gateway.routing import ImageHosts
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -82,6 +85,12 @@ def redirect(location: str, status: int = 302) -> bytes:
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def allowing(url: str) -> ImageHosts:
+    """A list that allows loopback on the URL's port, as a private host."""
+    port = URL(url).port
+    return ImageHosts(private=(f"localhost:{port}", f"127.0.0.1:{port}"))
 
 
 class Names(AbstractResolver):

@@ -42,7 +42,7 @@ async def test_nothing_else_can_be_read_from_where_the_pages_files_are(running: 
 
 
 async def test_the_tables_example_is_offered_for_trying(model_server: stub.ModelServer, table_path: Path) -> None:
-    table = routing_table(model_server)
+    table = routing_table(model_server, image_hosts={"private": ["127.0.0.1:9000"]})
     table["models"]["digits"]["example"] = "http://127.0.0.1:9000/seven.png"
     write_table(table_path, table)
     async with gateway(table_path) as started:

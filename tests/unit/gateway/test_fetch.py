@@ -18,12 +18,11 @@ from aiohttp.test_utils import TestServer
 from app.gateway.errors import GatewayError, Problem
 from app.gateway.fetch import FetchLimits, ImageFetcher
 from app.gateway.routing import ImageHosts
-from tests.unit.gateway.image_hosts import CHUNKED, Host, Names, answering, ok, redirect, silent
+from tests.unit.gateway.image_hosts import CHUNKED, Host, Names, allowing, answering, ok, redirect, silent
 
 # An answer that is left open is an error, too.
 pytestmark = pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning")
 
-HOSTS = ImageHosts(private=("localhost", "127.0.0.1"))
 SMALL_LIMITS = FetchLimits(
     max_bytes=2**20, bytes_in_flight=2 * 2**20, max_redirects=2, connect_timeout=30, idle_timeout=30
 )
@@ -44,7 +43,7 @@ async def serving(handler: object, scheme: str = "http", context: ssl.SSLContext
 
 
 async def fetched(url: str, limits: FetchLimits = SMALL_LIMITS, timeout: float = 5) -> bytes:  # noqa: ASYNC109
-    async with ImageFetcher(limits) as fetcher, fetcher.fetch(url, HOSTS, timeout) as data:
+    async with ImageFetcher(limits) as fetcher, fetcher.fetch(url, allowing(url), timeout) as data:
         return data
 
 
@@ -117,7 +116,7 @@ async def test_connections_are_kept_for_the_next_picture() -> None:
 
     async with Host(handler).running() as host, ImageFetcher(SMALL_LIMITS) as fetcher:
         for _ in range(5):
-            async with fetcher.fetch(host.url(), HOSTS, 5) as data:
+            async with fetcher.fetch(host.url(), allowing(host.url()), 5) as data:
                 assert data == b"picture"
         assert host.connections == 1
 
@@ -132,7 +131,7 @@ async def test_a_connection_kept_for_longer_than_a_host_may_be_silent_still_serv
     async with serving(handler) as url, ImageFetcher(IMPATIENT) as fetcher:
 
         async def size_of_picture() -> int:
-            async with fetcher.fetch(url, HOSTS, timeout=5) as data:
+            async with fetcher.fetch(url, allowing(url), timeout=5) as data:
                 return len(data)
 
         assert await asyncio.gather(*(size_of_picture() for _ in range(8))) == [size] * 8
@@ -143,7 +142,7 @@ async def test_a_connection_kept_for_longer_than_a_host_may_be_silent_still_serv
 async def test_a_kept_connection_that_the_host_has_closed_is_replaced() -> None:
     async with answering(ok(7), b"picture").running() as host, ImageFetcher(SMALL_LIMITS) as fetcher:
         for _ in range(3):
-            async with fetcher.fetch(host.url(), HOSTS, 5) as data:
+            async with fetcher.fetch(host.url(), allowing(host.url()), 5) as data:
                 assert data == b"picture"
 
 
@@ -164,7 +163,7 @@ async def test_nothing_of_ours_is_sent_and_nothing_of_theirs_is_kept(
 
     async with serving(handler) as url, ImageFetcher(SMALL_LIMITS) as fetcher:
         for _ in range(2):
-            async with fetcher.fetch(url, HOSTS, 5):
+            async with fetcher.fetch(url, allowing(url), 5):
                 pass
     assert len(seen) == 3
     for request in seen:
@@ -185,13 +184,13 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
 async def test_an_error_of_the_block_is_not_taken_for_one_of_the_fetch() -> None:
     async with answering(ok(7), b"picture").running() as host, ImageFetcher(SMALL_LIMITS) as fetcher:
         with pytest.raises(TimeoutError, match="of the block"):
-            async with fetcher.fetch(host.url(), HOSTS, 5):
+            async with fetcher.fetch(host.url(), allowing(host.url()), 5):
                 raise TimeoutError("of the block")
 
 
 async def test_the_timeout_is_for_the_fetch_and_not_for_the_block() -> None:
     async with answering(ok(7), b"picture").running() as host, ImageFetcher(SMALL_LIMITS) as fetcher:
-        async with fetcher.fetch(host.url(), HOSTS, 1) as data:
+        async with fetcher.fetch(host.url(), allowing(host.url()), 1) as data:
             await asyncio.sleep(1.1)  # the time itself is what is tested
         assert data == b"picture"
 
@@ -321,7 +320,7 @@ async def test_a_name_that_is_never_resolved_is_given_up_at_the_timeout() -> Non
 
     async with ImageFetcher(SMALL_LIMITS, Silent({})) as fetcher:
         with pytest.raises(GatewayError) as raised:
-            async with fetcher.fetch("http://localhost/", HOSTS, 0.1):
+            async with fetcher.fetch("http://localhost/", allowing("http://localhost/"), 0.1):
                 pass
     assert raised.value.problem is Problem.IMAGE_TIMEOUT
 
@@ -355,6 +354,7 @@ async def test_a_certificate_of_nobody_known_is_refused_before_a_request_is_sent
 
 FETCH_AND_PRINT = """
 import asyncio, sys
+from urllib.parse import urlsplit
 from app.gateway.errors import GatewayError
 from app.gateway.fetch import FetchLimits, ImageFetcher
 from app.gateway.routing import ImageHosts
@@ -362,7 +362,8 @@ from app.gateway.routing import ImageHosts
 async def main(url):
     async with ImageFetcher(FetchLimits()) as fetcher:
         try:
-            async with fetcher.fetch(url, ImageHosts(private=("localhost",)), 5) as data:
+            hosts = ImageHosts(private=(urlsplit(url).netloc,))
+            async with fetcher.fetch(url, hosts, 5) as data:
                 print(data.decode())
         except GatewayError as error:
             print(error)
@@ -433,14 +434,14 @@ async def test_slow_hosts_that_announce_much_do_not_keep_others_from_their_pictu
     ):
 
         async def fetch_slowly(url: str) -> None:
-            async with fetcher.fetch(url, HOSTS, 60):
+            async with fetcher.fetch(url, allowing(url), 60):
                 pass
 
         slowly = [asyncio.create_task(fetch_slowly(h.url())) for h in (slow, slow_too) for _ in range(30)]
         await slow.reached(30)
         await slow_too.reached(30)
         for _ in range(5):
-            async with fetcher.fetch(host.url(), HOSTS, 10) as data:
+            async with fetcher.fetch(host.url(), allowing(host.url()), 10) as data:
                 assert len(data) == 2**20
         for task in slowly:
             assert not task.done()
@@ -455,7 +456,7 @@ async def test_many_large_pictures_at_once_hold_no_more_than_the_budget_and_all_
 
         async def fetch() -> None:
             nonlocal held, most
-            async with fetcher.fetch(host.url(), HOSTS, 60) as data:
+            async with fetcher.fetch(host.url(), allowing(host.url()), 60) as data:
                 held += len(data)
                 most = max(most, held)
                 await asyncio.sleep(0.01)  # the work on the picture
@@ -472,12 +473,12 @@ async def test_a_fetch_that_finds_no_room_in_time_is_told_of_overload_and_not_of
         ImageFetcher(SMALL_LIMITS) as fetcher,
         contextlib.AsyncExitStack() as held,
     ):
-        await held.enter_async_context(fetcher.fetch(host.url(), HOSTS, 5))
+        await held.enter_async_context(fetcher.fetch(host.url(), allowing(host.url()), 5))
         with pytest.raises(GatewayError) as raised:
-            await held.enter_async_context(fetcher.fetch(host.url(), HOSTS, 1))
+            await held.enter_async_context(fetcher.fetch(host.url(), allowing(host.url()), 1))
         assert raised.value.problem is Problem.OVERLOADED
         await held.aclose()
-        async with fetcher.fetch(host.url(), HOSTS, 5) as data:
+        async with fetcher.fetch(host.url(), allowing(host.url()), 5) as data:
             assert len(data) == 10**6
 
 
@@ -491,9 +492,9 @@ async def test_room_is_free_again_after_every_kind_of_failure() -> None:
         for failing in failures * 3:
             async with failing.running():
                 with pytest.raises(GatewayError):
-                    async with fetcher.fetch(failing.url(), HOSTS, 5):
+                    async with fetcher.fetch(failing.url(), allowing(failing.url()), 5):
                         pass
-        async with fetcher.fetch(host.url(), HOSTS, 5) as data:
+        async with fetcher.fetch(host.url(), allowing(host.url()), 5) as data:
             assert len(data) == 10**6
 
 
@@ -509,7 +510,7 @@ async def test_a_cancelled_fetch_closes_its_connection() -> None:
     async with Host(handler).running() as host, ImageFetcher(FetchLimits()) as fetcher:
 
         async def fetch() -> None:
-            async with fetcher.fetch(host.url(), HOSTS, 60):
+            async with fetcher.fetch(host.url(), allowing(host.url()), 60):
                 pass
 
         task = asyncio.create_task(fetch())
@@ -529,7 +530,7 @@ async def test_a_refused_answer_closes_its_connection() -> None:
 
     async with Host(handler).running() as host, ImageFetcher(SMALL_LIMITS) as fetcher:
         with pytest.raises(GatewayError) as raised:
-            async with fetcher.fetch(host.url(), HOSTS, 60):
+            async with fetcher.fetch(host.url(), allowing(host.url()), 60):
                 pass
         await asyncio.wait_for(closed.wait(), timeout=10)
         assert raised.value.problem is Problem.IMAGE_TOO_LARGE

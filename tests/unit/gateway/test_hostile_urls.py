@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from app.gateway.errors import GatewayError, Problem
 from app.gateway.fetch import FetchLimits, ImageFetcher
@@ -147,6 +148,29 @@ async def test_a_public_host_is_asked_on_its_schemes_own_port_alone(url: str, co
 
 
 @pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("http://localhost/", Problem.IMAGE_NOT_FETCHED),
+        ("http://localhost:80/", Problem.IMAGE_NOT_FETCHED),
+        ("http://127.0.0.2:8080/", Problem.IMAGE_NOT_FETCHED),
+        ("http://localhost:8080/", Problem.HOST_NOT_ALLOWED),
+        ("http://localhost:22/", Problem.HOST_NOT_ALLOWED),
+        ("https://localhost:80/", Problem.HOST_NOT_ALLOWED),
+        ("http://127.0.0.2/", Problem.HOST_NOT_ALLOWED),
+        ("https://127.0.0.2/", Problem.HOST_NOT_ALLOWED),
+        ("http://127.0.0.2:22/", Problem.HOST_NOT_ALLOWED),
+        ("http://127.0.0.2:80800/", Problem.INVALID_URL),
+    ],
+)
+async def test_a_private_host_is_asked_on_the_port_of_its_entry_alone_or_its_schemes_own(
+    url: str, problem: Problem, connects: list[object]
+) -> None:
+    hosts = ImageHosts(private=("localhost", "127.0.0.2:8080"))
+    assert await problem_of(url, Names({"localhost": [["127.0.0.3"]]}), hosts) is problem
+    assert bool(connects) == (problem is Problem.IMAGE_NOT_FETCHED)
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "http://127.0.0.1/",
@@ -154,7 +178,6 @@ async def test_a_public_host_is_asked_on_its_schemes_own_port_alone(url: str, co
         "http://①②⑦.⓪.⓪.①/",
         "http://169.254.169.254/latest/meta-data/",
         "https://169.254.169.254/",
-        "http://169.254.169.254:8080/",
         "http://0.0.0.0/",
         "http://224.0.0.1/",
     ],
@@ -196,7 +219,7 @@ async def test_a_private_host_may_not_be_a_metadata_service_either(
     addresses: list[str], connects: list[object]
 ) -> None:
     names = Names({"internal.example": [addresses]})
-    assert await problem_of("http://internal.example:8080/a.jpg", names) is Problem.ADDRESS_NOT_ALLOWED
+    assert await problem_of("http://internal.example/a.jpg", names) is Problem.ADDRESS_NOT_ALLOWED
     assert connects == []
 
 
@@ -230,6 +253,7 @@ async def test_a_host_on_both_lists_must_be_public() -> None:
         ("http://127.0.0.1/", Problem.ADDRESS_NOT_ALLOWED),
         ("http://169.254.169.254/latest/meta-data/", Problem.ADDRESS_NOT_ALLOWED),
         ("http://pictures.example:8080/", Problem.HOST_NOT_ALLOWED),
+        ("http://localhost:22/", Problem.HOST_NOT_ALLOWED),
         ("http://rebound.example/", Problem.ADDRESS_NOT_ALLOWED),
         ("http://user:password@localhost/", Problem.INVALID_URL),
         ("file:///etc/passwd", Problem.INVALID_URL),
@@ -243,8 +267,13 @@ async def test_a_redirect_is_checked_as_the_first_url_is(
 ) -> None:
     names = Names({"localhost": [["127.0.0.1"]], "rebound.example": [["127.0.0.1"]]})
     async with answering(redirect(location, status)).running() as host:
-        assert await problem_of(host.url(), names) is problem
+        hosts = structs.replace(HOSTS, private=(*HOSTS.private, f"localhost:{host.port}"))
+        assert await problem_of(host.url(), names, hosts) is problem
         assert connects == [("127.0.0.1", host.port)]
+
+
+def _internal(*ports: int) -> ImageHosts:
+    return ImageHosts(private=tuple(f"internal.example:{port}" for port in ports))
 
 
 async def test_the_address_that_was_checked_is_the_one_connected_to() -> None:
@@ -252,7 +281,7 @@ async def test_the_address_that_was_checked_is_the_one_connected_to() -> None:
     async with (
         answering(ok(2), b"ok").running() as host,
         ImageFetcher(FetchLimits(), names) as fetcher,
-        fetcher.fetch(host.url("internal.example"), HOSTS, 5) as data,
+        fetcher.fetch(host.url("internal.example"), _internal(host.port), 5) as data,
     ):
         assert data == b"ok"
     assert names.asked == ["internal.example"]
@@ -261,11 +290,12 @@ async def test_the_address_that_was_checked_is_the_one_connected_to() -> None:
 async def test_a_name_that_changes_its_address_is_checked_again(connects: list[object]) -> None:
     names = Names({"internal.example": [["127.0.0.1"], ["169.254.169.254"]]})
     async with answering(ok(2), b"ok").running() as host, ImageFetcher(FetchLimits(), names) as fetcher:
-        async with fetcher.fetch(host.url("internal.example"), HOSTS, 5):
+        hosts = _internal(host.port, 1)
+        async with fetcher.fetch(host.url("internal.example"), hosts, 5):
             pass
         # Another port is another entry in the cache of names.
         with pytest.raises(GatewayError) as raised:
-            async with fetcher.fetch("http://internal.example:1/", HOSTS, 5):
+            async with fetcher.fetch("http://internal.example:1/", hosts, 5):
                 pass
         assert raised.value.problem is Problem.ADDRESS_NOT_ALLOWED
         assert connects == [("127.0.0.1", host.port)]

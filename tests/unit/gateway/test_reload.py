@@ -2,9 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
 from app.gateway import app as gateway_app
@@ -68,6 +66,21 @@ async def test_a_bad_table_is_refused_with_one_line_and_the_old_one_stays(
     assert str(running.table_path) in line
     assert "\n" not in line
     assert (await running.metrics())[SUCCESSFUL] == 0
+
+
+async def test_a_table_that_fails_in_a_way_nobody_thought_of_is_refused_and_the_next_one_is_taken(
+    running: Gateway, model_server: stub.ModelServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: Path) -> routing.RoutingTable:
+        raise RecursionError("nobody thought of it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(routing, "load", broken)
+        write_table(running.table_path, routing_table(model_server))
+        await _taken(running, "refused")
+    assert "nobody thought of it" in caplog.text
+    write_table(running.table_path, routing_table(model_server))
+    await _taken(running, "taken")
 
 
 async def test_a_table_that_is_gone_for_a_moment_changes_nothing(
@@ -134,10 +147,3 @@ def test_a_gateway_does_not_start_with_a_bad_table(tmp_path: Path) -> None:
     path.write_bytes(b"[]")
     with pytest.raises(routing.RoutingError, match=r"routing\.json: Expected `object`"):
         gateway_app.make_app(Settings(routing_table=str(path)))
-
-
-def test_an_example_must_come_from_an_image_host() -> None:
-    table: dict[str, Any] = routing_table(stub.ModelServer(address="127.0.0.1:1"))
-    table["models"]["digits"]["example"] = "http://elsewhere.example/a.png"
-    with pytest.raises(routing.RoutingError, match=r"digits's example is at elsewhere\.example"):
-        routing.decode(msgspec.json.encode(table), "routing.json")

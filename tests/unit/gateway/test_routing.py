@@ -27,6 +27,17 @@ def _with(**changes: object) -> bytes:
     return msgspec.json.encode({**TABLE, **changes})
 
 
+def _with_example(url: str) -> bytes:
+    return _with().replace(b'"authority":"digits"', b'"example":' + msgspec.json.encode(url))
+
+
+@pytest.mark.parametrize("example", ["https://images.example.com/a.png", "http://127.0.0.1:9000/a.png"])
+def test_an_example_may_come_from_any_place_that_images_may_be_fetched_from(example: str) -> None:
+    hosts = {"public": ["images.example.com"], "private": ["127.0.0.1:9000"]}
+    document = _with_example(example).replace(b'{"public":["images.example.com"]}', msgspec.json.encode(hosts))
+    assert routing.decode(document, "routing.json").models["digits"].example == example
+
+
 def test_a_whole_table_is_read_with_its_types() -> None:
     table = routing.decode(_with(), "routing.json")
     assert table.models["digits"].input.scaling is routing.Scaling.UNIT
@@ -44,7 +55,19 @@ def test_a_whole_table_is_read_with_its_types() -> None:
         (_with(models={"digits": {"address": "no-port"}}), "$.models"),
         (_with(image_hosts={"public": ["https://images.example.com/"]}), "$.image_hosts.public"),
         (_with(image_hosts={"public": ["images..example.com"]}), "$.image_hosts.public"),
+        (_with(image_hosts={"public": ["images.example.com:8080"]}), "$.image_hosts.public"),
+        (_with(image_hosts={"private": ["localhost:0"]}), "$.image_hosts.private"),
+        (_with(image_hosts={"private": ["localhost:"]}), "$.image_hosts.private"),
+        (_with(image_hosts={"private": ["localhost:65536"]}), "'localhost:65536' has a port above 65535"),
         (_with().replace(b'"unit"', b'"caffe"'), "scaling caffe"),
+        (_with().replace(b'["0","1"', b'["0","0"'), "labels has 0 more than once"),
+        (_with_example("http://[x/"), "digits's example is 'http://[x/', which is not a URL"),
+        (
+            _with_example("http://images.example.com:port/a.png"),
+            "digits's example is 'http://images.example.com:port/a",
+        ),
+        (_with_example("http://elsewhere.example/a.png"), "digits's example is at elsewhere.example: add"),
+        (_with_example("http://images.example.com:8080/a.png"), "digits's example is at images.example.com:8080: add"),
     ],
 )
 def test_a_bad_table_is_refused_with_one_line_that_names_the_place(document: bytes, named: str) -> None:
