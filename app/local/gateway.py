@@ -101,8 +101,8 @@ def _is_ready(port: int, pid: int) -> bool:
     try:
         with closing(HTTPConnection(HOST, port, timeout=2)) as connection:
             connection.request("GET", "/readyz")
-            own_end = connection.sock.getsockname()
-            taken_by_it = any(other.raddr == own_end for other in psutil.Process(pid).net_connections("tcp"))
-            return connection.getresponse().status == HTTPStatus.OK and taken_by_it
+            our_end = connection.sock.getsockname()
+            says_ready = connection.getresponse().status == HTTPStatus.OK
+            return says_ready and any(end.raddr == our_end for end in psutil.Process(pid).net_connections("tcp"))
     except (OSError, HTTPException, psutil.Error):
         return False

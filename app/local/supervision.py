@@ -189,12 +189,16 @@ class Supervisor:
                 raise LocalError(f"{process} does not start: {fault.faultString}") from None
 
     def stop(self, process: str) -> None:
-        """End ``group:process``; returns once it has ended."""
-        self._call("stopProcess", process)
+        """End ``group:process`` unless it has ended; returns once it has."""
+        try:
+            self._call("stopProcess", process)
+        except Fault as fault:
+            if fault.faultCode != Faults.NOT_RUNNING:
+                raise
 
-    def is_settled(self, process: str) -> bool:
-        """Whether ``group:process`` has been up for a second."""
-        return self._state(process) == "RUNNING"
+    def pid(self, process: str) -> int:
+        """The id of ``group:process``; 0 while it does not run."""
+        return int(self._call("getProcessInfo", process)["pid"])
 
     def wait_until(self, condition: Callable[[], bool], process: str, seconds: float) -> None:
         """Wait for ``process`` to get ready; raises LocalError with its last words if it ends instead."""
