@@ -19,13 +19,13 @@ from yarl import URL
 
 from app.gateway import addresses
 from app.gateway.budget import ByteBudget, Room
+from app.gateway.chunks import keep
 from app.gateway.errors import GatewayError, Problem
 from app.gateway.routing import DEFAULT_PORTS, ImageHosts
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MAX_URL_LENGTH = 8190  # characters; what nginx and Apache take in a request line
+MAX_URL_LENGTH = 8190  # characters; what nginx and Apache take in a request line
 _BUFFER = 64 * 1024  # bytes a connection may read ahead while its picture waits for room
-_MAX_CHUNKS = 1024  # kept apart until they are joined: sent byte by byte, a picture would cost many times its bytes
 _HEADERS = {
     "Accept": "image/jpeg, image/png, image/webp",
     # A compressed answer could unfold to any size; pictures are compressed already.
@@ -107,9 +107,7 @@ class ImageFetcher:
                 if size > self._limits.max_bytes:
                     raise self._too_large(response, "more than that arrived")
                 await room.grow_to(size, at_most)
-                if len(chunks) == _MAX_CHUNKS:
-                    chunks = [b"".join(chunks)]
-                chunks.append(chunk)
+                keep(chunks, chunk)
             room.settle(size)
             return b"".join(chunks)
         finally:
@@ -189,8 +187,8 @@ class ImageFetcher:
 
 
 def _parse(text: str) -> URL:
-    if len(text) > _MAX_URL_LENGTH:
-        raise GatewayError(Problem.INVALID_URL, f"a URL of {len(text)} characters, at most {_MAX_URL_LENGTH} allowed")
+    if len(text) > MAX_URL_LENGTH:
+        raise GatewayError(Problem.INVALID_URL, f"a URL of {len(text)} characters, at most {MAX_URL_LENGTH} allowed")
     try:
         return URL(text)
     except ValueError:

@@ -1,18 +1,21 @@
 """What a request asks for: its body read, within limits, into the images it names or carries."""
 
 import asyncio
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, cast
 
 import msgspec
-from aiohttp import BodyPartReader, web
+from aiohttp import BodyPartReader, MultipartReader, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from app.gateway.budget import Room
+from app.gateway.chunks import keep
 from app.gateway.errors import GatewayError, Problem
+from app.gateway.fetch import MAX_URL_LENGTH
 from app.gateway.settings import Settings
 
 Url = Annotated[str, msgspec.Meta(extra_json_schema={"format": "uri"})]
 
+_JSON = "application/json"
 _CHUNK = 64 * 1024
 
 
@@ -31,20 +34,22 @@ class Images(NamedTuple):
     """Whether several answers are expected, in a list."""
 
 
-_json = msgspec.json.Decoder(ImageUrls)
+_decoder = msgspec.json.Decoder(ImageUrls)
 
 
 async def read(request: web.Request, room: Room, settings: Settings, deadline: float) -> Images:
     """The images of a request; their bytes are held in ``room``, which they may have to wait for.
 
     Raises GatewayError: INVALID_JSON, INVALID_FORM, NO_IMAGE, UNSUPPORTED_BODY, BODY_TOO_LARGE, BATCH_TOO_LARGE; after
-    the deadline BODY_TIMEOUT, or OVERLOADED if the body had to wait for others.
+    the deadline, or the time for a body, BODY_TIMEOUT, or OVERLOADED if the body had to wait for others.
     """
-    if (request.content_length or 0) > settings.max_body_bytes:
+    limit = _most_bytes(request.content_type, settings)
+    if (request.content_length or 0) > limit:
         raise GatewayError(Problem.BODY_TOO_LARGE, f"{request.content_length} bytes announced")
+    until = min(deadline, asyncio.get_running_loop().time() + settings.body_timeout)
     try:
-        async with asyncio.timeout_at(deadline):
-            images = await _read(request, _Body(request, room, settings.max_body_bytes), settings)
+        async with asyncio.timeout_at(until):
+            images = await _read(request, _Body(request, room, limit), settings)
     except TimeoutError:
         problem = Problem.OVERLOADED if room.waiting else Problem.BODY_TIMEOUT
         raise GatewayError(problem, "the body did not arrive in time") from None
@@ -55,8 +60,15 @@ async def read(request: web.Request, room: Room, settings: Settings, deadline: f
     return images
 
 
+def _most_bytes(content_type: str, settings: Settings) -> int:
+    if content_type != _JSON:
+        return settings.max_body_bytes
+    # JSON is decoded on the event loop, where millions of URLs would make everybody wait.
+    return min(settings.max_body_bytes, settings.max_batch * MAX_URL_LENGTH + _CHUNK)
+
+
 class _Body:
-    """Reads a body and counts its bytes."""
+    """A body whose every byte is counted; to aiohttp's parser of forms it is the stream to read."""
 
     def __init__(self, request: web.Request, room: Room, limit: int) -> None:
         self._content = request.content
@@ -66,16 +78,23 @@ class _Body:
         self._size = 0
 
     async def whole(self) -> bytes:
-        chunks = []
+        chunks: list[bytes] = []
         while chunk := await self._content.readany():
-            chunks.append(await self._counted(chunk))
+            keep(chunks, await self._counted(chunk))
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def part(self, part: BodyPartReader) -> bytes:
-        chunks = []
-        while not part.at_eof():
-            chunks.append(await self._counted(await part.read_chunk(_CHUNK)))
-        return b"".join(chunks)
+    async def read(self, size: int = -1) -> bytes:
+        return await self._counted(await self._content.read(size))
+
+    async def readline(self, *, max_line_length: int | None = None) -> bytes:
+        return await self._counted(await self._content.readline(max_line_length=max_line_length))
+
+    def unread_data(self, data: bytes) -> None:
+        self._size -= len(data)
+        self._content.unread_data(data)
+
+    def at_eof(self) -> bool:
+        return self._content.at_eof()
 
     async def _counted(self, chunk: bytes) -> bytes:
         self._size += len(chunk)
@@ -87,7 +106,7 @@ class _Body:
 
 async def _read(request: web.Request, body: _Body, settings: Settings) -> Images:
     content_type = request.content_type
-    if content_type == "application/json":
+    if content_type == _JSON:
         return _named(await body.whole())
     if content_type.startswith("image/"):
         return Images([await body.whole()], batch=False)
@@ -98,7 +117,7 @@ async def _read(request: web.Request, body: _Body, settings: Settings) -> Images
 
 def _named(document: bytes) -> Images:
     try:
-        body = _json.decode(document)
+        body = _decoder.decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise GatewayError(Problem.INVALID_JSON, str(error)) from None
     if isinstance(body.url, str) and body.urls is msgspec.UNSET:
@@ -111,15 +130,22 @@ def _named(document: bytes) -> Images:
 async def _form(request: web.Request, body: _Body, max_batch: int) -> Images:
     files: list[str | bytes] = []
     try:
-        async for part in await request.multipart():
+        async for part in MultipartReader(request.headers, cast(StreamReader, body)):
             if not isinstance(part, BodyPartReader):
                 raise GatewayError(Problem.INVALID_FORM, "a form within the form")
             if len(files) == max_batch:
                 raise GatewayError(Problem.BATCH_TOO_LARGE, f"more than {max_batch} images")
-            files.append(await body.part(part))
+            files.append(await _file(part))
     # What aiohttp's parser raises for damaged forms.
     except (ValueError, AssertionError, HttpProcessingError, web.HTTPException) as error:
         raise GatewayError(Problem.INVALID_FORM, f"{type(error).__name__}: {error}") from None
     if not files:
         raise GatewayError(Problem.NO_IMAGE, "an empty form")
     return Images(files, batch=len(files) > 1)
+
+
+async def _file(part: BodyPartReader) -> bytes:
+    chunks: list[bytes] = []
+    while not part.at_eof():
+        keep(chunks, await part.read_chunk(_CHUNK))
+    return b"".join(chunks)

@@ -41,6 +41,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_redirects: Annotated[int, msgspec.Meta(ge=0, le=20)] = 3
     request_timeout: Seconds = 20.0
     """The whole request, unless its own deadline is nearer."""
+    body_timeout: Seconds = 10.0
+    """The arrival of a request's body."""
     image_timeout: Seconds = 10.0
     """The download of one image."""
     model_timeout: Seconds = 10.0

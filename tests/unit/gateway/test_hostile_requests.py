@@ -52,6 +52,20 @@ HOSTILE: list[tuple[str, dict[str, str], bytes, int, str]] = [
     ("a cut image", PNG, picture()[:60], 422, "invalid_image"),
     ("a bomb", PNG, png_of(50_000, 50_000), 413, "too_many_pixels"),
     ("too large a body", PNG, b"x" * 1_000_001, 413, "body_too_large"),
+    (
+        "a form of many bytes around little",
+        FORM,
+        b"nothing\r\n" * 120_000 + b"--x\r\nA: b\r\n\r\nabc\r\n--x--\r\n",
+        413,
+        "body_too_large",
+    ),
+    (
+        "JSON larger than any list of URLs",
+        JSON,
+        b'{"urls": [%s]}' % b",".join([b'""'] * 200_000),
+        413,
+        "body_too_large",
+    ),
     ("a form without a boundary", {"Content-Type": "multipart/form-data"}, b"--x--", 400, "invalid_form"),
     ("a form of noise", FORM, b"\x00\xff" * 1000, 400, "invalid_form"),
     ("an empty form", FORM, b"--x--\r\n", 400, "no_image"),
@@ -97,18 +111,25 @@ async def test_a_body_that_never_ends_is_cut_off(guarded: Gateway) -> None:
         async for chunk in endless():
             yield chunk
 
-    for headers, data in ((PNG, endless()), (JSON, endless()), (FORM, endless_file())):
+    async def endless_preamble() -> AsyncIterator[bytes]:
+        while True:
+            yield b"nothing\r\n" * 1000
+            await asyncio.sleep(0)
+
+    bodies = ((PNG, endless()), (JSON, endless()), (FORM, endless_file()), (FORM, endless_preamble()))
+    for headers, data in bodies:
         status, body, _ = await guarded.post(data=data, headers=headers)
         assert (status, body["error"]["code"]) == (413, "body_too_large")
     assert guarded.service.admission.images == 0
 
 
-async def test_a_body_that_does_not_arrive_is_not_waited_for(table_path: Path) -> None:
+@pytest.mark.parametrize("limit", ["request_timeout", "body_timeout"])
+async def test_a_body_that_does_not_arrive_is_not_waited_for(table_path: Path, limit: str) -> None:
     async def slow() -> AsyncIterator[bytes]:
         yield b"x"
         await asyncio.sleep(30)
 
-    async with gateway(table_path, request_timeout=0.2) as started:
+    async with gateway(table_path, **{limit: 0.2}) as started:
         status, body, _ = await started.post(data=slow(), headers=PNG)
         assert (status, body["error"]["code"]) == (408, "body_timeout")
         assert started.service.admission.images == 0
