@@ -1,5 +1,6 @@
 """Who may come in: more than can be served is refused at once, so that those inside are served in time."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -7,43 +8,67 @@ from app.gateway.errors import GatewayError, Problem
 
 
 class Place:
-    """What one admitted request holds: one image's place at first, more once its body is known."""
+    """What one request holds: at first that its body is being read, then a place for each of its images."""
 
-    def __init__(self, admission: "Admission") -> None:
+    def __init__(self, admission: "Admission", model: str, *, alone: bool) -> None:
         self._admission = admission
-        self._images = 0
-        self.extend_to(1)
+        self._model = model
+        self._alone = alone
+        self._bodies = self._images = 0
+        # Who could not be served anyway is refused before any of the body is read.
+        admission.check(model, 1, alone=alone)
+        if admission.bodies == admission.max_bodies:
+            raise GatewayError(Problem.OVERLOADED, f"{admission.bodies} bodies are being read")
+        self._hold(bodies=1, images=0)
 
-    def extend_to(self, images: int) -> None:
-        """Hold places for ``images`` images in all, or raise GatewayError(OVERLOADED)."""
-        admission = self._admission
-        more = images - self._images
-        if admission.images + more > admission.limit:
-            raise GatewayError(Problem.OVERLOADED, f"{admission.images} images are under way")
-        admission.images += more
-        self._images = images
+    def take(self, images: int) -> None:
+        """Now that the body is read, hold places for its images; raises GatewayError(OVERLOADED) if there are none."""
+        self._admission.check(self._model, images, alone=self._alone)
+        self._hold(bodies=0, images=images)
 
     def leave(self) -> None:
-        """Give the places back."""
-        self._admission.images -= self._images
-        self._images = 0
+        """Give everything back."""
+        self._hold(bodies=0, images=0)
+
+    def _hold(self, *, bodies: int, images: int) -> None:
+        self._admission.bodies += bodies - self._bodies
+        self._admission.images += images - self._images
+        self._admission.images_of[self._model] += images - self._images
+        self._bodies, self._images = bodies, images
 
 
 class Admission:
     """Counts the images under way and admits up to ``limit``. Used on the event loop alone.
 
-    Two more things are bounded elsewhere: the bytes held, by ``budget.ByteBudget``, and the wait for a decoder, by
-    ``workers.Workers``.
+    Where there are several models, one may only take more while it holds no more places than are left free. So a
+    model whose server hangs comes to hold half of them, two such models a third each, and there is always something
+    free for the others; and no model has a share that lies idle while it is not used. This is Choudhury and Hahne's
+    "Dynamic Queue Length Thresholds" (1998), with alpha = 1.
+
+    Reading a body takes no place, since who sends slowly costs hardly more than a connection: up to ``max_bodies`` are
+    read at once. Two more things are bounded elsewhere: the bytes held, by ``budget.ByteBudget``, and the wait for a
+    decoder, by ``workers.Workers``.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, max_bodies: int) -> None:
         self.limit = limit
+        self.max_bodies = max_bodies
         self.images = 0
+        self.images_of: Counter[str] = Counter()
+        self.bodies = 0
+
+    def check(self, model: str, images: int, *, alone: bool) -> None:
+        """Raise GatewayError(OVERLOADED) if there are no places for so many more images; ``alone`` of all models."""
+        free = self.limit - self.images - images
+        if free < 0:
+            raise GatewayError(Problem.OVERLOADED, f"{self.images} images are under way")
+        if not alone and self.images_of[model] > free:
+            raise GatewayError(Problem.OVERLOADED, f"{self.images_of[model]} images of {model} are under way")
 
     @contextmanager
-    def place(self) -> Iterator[Place]:
+    def place(self, model: str, *, alone: bool) -> Iterator[Place]:
         """A place for one request; raises GatewayError(OVERLOADED) when there is none."""
-        place = Place(self)
+        place = Place(self, model, alone=alone)
         try:
             yield place
         finally:

@@ -43,7 +43,10 @@ async def predict(request: web.Request) -> web.Response:
         route.metrics.requests.inc()
         deadline = started + _seconds_allowed(request, service.settings.request_timeout)
         try:
-            with service.tracing.request(f"predict {route.name}", request.headers), service.admission.place() as place:
+            with (
+                service.tracing.request(f"predict {route.name}", request.headers),
+                service.admission.place(route.name, alone=len(routes.table.models) == 1) as place,
+            ):
                 return await _predict(request, service, Job(route, routes.table.image_hosts, deadline), place)
         except TimeoutError:
             raise GatewayError(Problem.REQUEST_TIMEOUT) from None
@@ -71,7 +74,7 @@ async def _question(request: web.Request, service: Service, job: Job, place: Pla
     """What to ask the model, and whether for a batch; the images' bytes are gone when it is known."""
     with service.uploads.room() as room:
         images = await inputs.read(request, room, service.settings, job.deadline)
-        place.extend_to(len(images.sources))
+        place.take(len(images.sources))
         async with asyncio.timeout_at(job.deadline):
             if images.batch:
                 return await service.predictor.prepare_several(job, images.sources), True
@@ -181,6 +184,8 @@ def _failure(request: web.Request, error: GatewayError) -> web.Response:
     problem = error.problem
     _note(service, request.get(_MODEL, NO_MODEL), error)
     response = _json(_error(problem), problem.status)
+    if problem is Problem.OVERLOADED:
+        service.metrics.refused.inc()
     if problem in (Problem.OVERLOADED, Problem.MODEL_UNAVAILABLE):
         response.headers[hdrs.RETRY_AFTER] = _RETRY_AFTER
     return response
@@ -190,7 +195,6 @@ def _note(service: Service, model: str, error: GatewayError) -> None:
     service.metrics.errors.labels(model, error.problem.code).inc()
     if error.problem is Problem.OVERLOADED:
         # Counted alone: too much load must not become too much log.
-        service.metrics.refused.inc()
         return
     level = logging.WARNING if error.problem.status >= 500 else logging.INFO
     log.log(level, "not answered", extra={"code": error.problem.code, "model": model, "detail": error.detail})

@@ -53,7 +53,7 @@ class Service:
 async def running(settings: Settings, table: RoutingTable, tracing: Tracing) -> AsyncIterator[Service]:
     """A service from its start to its end."""
     metrics = Metrics()
-    admission = Admission(settings.max_in_flight)
+    admission = Admission(settings.max_in_flight, settings.max_bodies)
     metrics.in_flight.set_function(lambda: admission.images)
     workers = Workers(settings.threads or usable_cores())
     limits = FetchLimits(

@@ -28,6 +28,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Threads that decode; 0 means one for each core that may be used."""
     max_in_flight: Count = 128
     """Images under way at once; whoever comes on top is refused."""
+    max_bodies: Count = 1024
+    """Bodies that are being read at once; whoever comes on top is refused."""
     max_batch: Count = 16
     """Images in one request."""
     max_body_bytes: Count = 20 * 1024 * 1024

@@ -2,8 +2,11 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from app.gateway.admission import Admission
@@ -11,7 +14,7 @@ from app.gateway.errors import GatewayError, Problem
 from app.gateway.workers import Workers, usable_cores
 from app.protocol import serving_pb2 as protocol
 from tests.unit.gateway import stub
-from tests.unit.gateway.harness import Gateway, ImageHost, gateway, picture, until
+from tests.unit.gateway.harness import Gateway, ImageHost, gateway, picture, routing_table, until, write_table
 
 PNG = {"Content-Type": "image/png"}
 
@@ -106,10 +109,88 @@ async def test_uploads_that_wait_for_room_are_served_when_it_is_there(table_path
 
 
 def test_a_place_is_given_back_whatever_happens() -> None:
-    admission = Admission(2)
-    with pytest.raises(GatewayError), admission.place() as place:
-        place.extend_to(3)
+    admission = Admission(2, max_bodies=1)
+    for images in (1, 2, 3):
+        with suppress(GatewayError), admission.place("digits", alone=True) as place:
+            place.take(images)
+    assert (admission.images, admission.bodies, admission.images_of["digits"]) == (0, 0, 0)
+
+
+def _taken(admission: Admission, model: str, held: ExitStack) -> int:
+    """How many places the model gets."""
+    with suppress(GatewayError):
+        for _ in range(1000):
+            held.enter_context(admission.place(model, alone=False)).take(1)
+    return admission.images_of[model]
+
+
+def test_one_model_takes_half_of_the_places_two_a_third_each_and_some_are_always_free() -> None:
+    admission = Admission(120, max_bodies=1)
+    with ExitStack() as held:
+        assert _taken(admission, "digits", held) == 60
+        assert _taken(admission, "shoes", held) == 30
+        assert _taken(admission, "letters", held) == 15
+        held.enter_context(admission.place("another", alone=False)).take(15)
     assert admission.images == 0
+    with ExitStack() as held:
+        for _ in range(40):
+            for model in ("digits", "shoes"):
+                held.enter_context(admission.place(model, alone=False)).take(1)
+        assert (_taken(admission, "digits", held), _taken(admission, "shoes", held)) == (40, 40)
+
+
+async def test_a_model_that_hangs_leaves_places_to_the_others(table_path: Path, model_server: stub.ModelServer) -> None:
+    model_server.predict = stub.never
+    async with stub.serving() as healthy:
+        table = routing_table(model_server)
+        table["models"]["letters"] = routing_table(healthy)["models"]["digits"]
+        write_table(table_path, table)
+        async with gateway(table_path, max_in_flight=32) as started:
+            flood = [asyncio.create_task(started.post(data=picture(), headers=PNG)) for _ in range(100)]
+            await until(lambda: sum(request.done() for request in flood) == 100 - 16)
+            assert {request.result()[0] for request in flood if request.done()} == {503}
+            answers = [await started.post("/models/letters/predict", data=picture(), headers=PNG) for _ in range(20)]
+            assert {status for status, _, _ in answers} == {200}
+            for request in flood:
+                request.cancel()
+
+
+async def test_clients_that_send_next_to_nothing_of_their_bodies_take_no_places_and_not_too_many_are_read(
+    table_path: Path,
+) -> None:
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"\x89"
+        await asyncio.Event().wait()
+
+    async with gateway(table_path, max_in_flight=16, max_bodies=200) as started:
+        idle = [asyncio.create_task(started.post(data=slowly(), headers=PNG)) for _ in range(199)]
+        await until(lambda: started.service.admission.bodies == 199)
+        status, _, _ = await started.post(data=picture(), headers=PNG)
+        assert status == 200
+        idle += [asyncio.create_task(started.post(data=slowly(), headers=PNG)) for _ in range(500)]
+        await until(lambda: sum(request.done() for request in idle) == 499)
+        assert {request.result()[0] for request in idle if request.done()} == {503}
+        assert started.service.admission.bodies == 200
+        for request in idle:
+            request.cancel()
+        await until(lambda: started.service.admission.bodies == 0)
+
+
+async def test_an_overload_met_by_images_of_a_batch_refuses_no_request(running: Gateway) -> None:
+    running.service.predictor._workers.mean_seconds = 1e9
+    running.service.predictor._workers._pending = 1
+    status, body, _ = await running.post(data=_form(picture(), picture()))
+    assert (status, [one["error"]["code"] for one in body["predictions"]]) == (200, ["overloaded"] * 2)
+    samples = await running.metrics()
+    assert samples["gateway_refused_total", frozenset()] == 0
+    assert samples["gateway_errors_total", frozenset({("model", "digits"), ("code", "overloaded")})] == 2
+
+
+def _form(*files: bytes) -> aiohttp.FormData:
+    form = aiohttp.FormData()
+    for file in files:
+        form.add_field("images", file, filename="picture", content_type="image/png")
+    return form
 
 
 async def test_work_whose_turn_would_come_after_its_deadline_is_refused_before_it_waits() -> None:
