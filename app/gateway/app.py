@@ -9,17 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from aiohttp import web
-from aiohttp.log import access_logger
 
 from app.gateway import docs, handlers, reload, routing, tracing
+from app.gateway.connections import Runner
 from app.gateway.service import running
 from app.gateway.settings import Settings
 
 _BACKLOG = 1024
 """Connections waiting to be accepted: a burst is better refused with an answer than by the kernel."""
-
-_LAST_WORDS = 0.2
-"""Seconds for requests on connections already accepted: aiohttp would close those whose request it has not yet read."""
 
 
 def make_app(settings: Settings) -> web.Application:
@@ -37,7 +34,7 @@ def make_app(settings: Settings) -> web.Application:
             with suppress(asyncio.CancelledError):
                 await following
 
-    app = web.Application(middlewares=[handlers.answer_errors])
+    app = web.Application()
     app.cleanup_ctx.append(service)
     app.add_routes(
         [
@@ -53,24 +50,10 @@ def make_app(settings: Settings) -> web.Application:
     return app
 
 
-def make_runner(app: web.Application, settings: Settings) -> web.AppRunner:
-    """What runs the application on a socket."""
-    return web.AppRunner(
-        app,
-        access_log=access_logger if settings.access_log else None,
-        # A body is data, never to be unpacked: a small one could unfold to any size.
-        auto_decompress=False,
-        # Nobody is there to read the answer any more.
-        handler_cancellation=True,
-        lingering_time=2.0,
-        shutdown_timeout=settings.request_timeout,
-    )
-
-
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then finish what is under way."""
     app = make_app(settings)
-    runner = make_runner(app, settings)
+    runner = Runner(app, shutdown_timeout=settings.request_timeout)
     await runner.setup()
     try:
         site = await _listen(runner, settings)
@@ -78,7 +61,7 @@ async def serve(settings: Settings) -> None:
         app[handlers.SERVICE].draining = True
         await asyncio.sleep(settings.drain_seconds)
         await site.stop()
-        await asyncio.sleep(_LAST_WORDS)
+        await runner.all_heard()
     finally:
         await runner.cleanup()
 

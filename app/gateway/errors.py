@@ -31,6 +31,8 @@ class Problem(enum.Enum):
     BODY_TIMEOUT = (HTTPStatus.REQUEST_TIMEOUT, "The body took too long to arrive.")
     BATCH_TOO_LARGE = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request holds too many images.")
     UNKNOWN_MODEL = (HTTPStatus.NOT_FOUND, "There is no model of that name.")
+    INVALID_HTTP = (HTTPStatus.BAD_REQUEST, "The request is not valid HTTP.")
+    EXPECTATION_FAILED = (HTTPStatus.EXPECTATION_FAILED, "No expectation but 100-continue can be met.")
     NOT_FOUND = (HTTPStatus.NOT_FOUND, "There is nothing at this path.")
     METHOD_NOT_ALLOWED = (HTTPStatus.METHOD_NOT_ALLOWED, "That method is not allowed at this path.")
     OVERLOADED = (

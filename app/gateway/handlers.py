@@ -19,6 +19,8 @@ from app.gateway.states import AVAILABLE
 
 log = logging.getLogger(__name__)
 
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
 SERVICE = web.AppKey("service", Service)
 MODEL_VERSION = istr("X-Model-Version")
 DEADLINE = istr("X-Envoy-Expected-Rq-Timeout-Ms")
@@ -27,6 +29,8 @@ route has a timeout."""
 
 _JSON = "application/json"
 _RETRY_AFTER = "1"
+_SERVER = "gateway"
+"""Instead of aiohttp's own, which would tell everybody the versions that run here."""
 _MODEL = web.RequestKey("model", str)
 
 _encode = msgspec.json.Encoder().encode
@@ -152,38 +156,40 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=request.app[SERVICE].metrics.page(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
 
-@web.middleware
-async def answer_errors(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Answer every failure from the table of problems, and note it."""
-    try:
-        response = await handler(request)
-    except GatewayError as error:
-        response = _failure(request, error)
-    except web.HTTPMethodNotAllowed as error:
-        response = _failure(request, GatewayError(Problem.METHOD_NOT_ALLOWED, request.method))
-        response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
-    except web.HTTPNotFound:
-        response = _failure(request, GatewayError(Problem.NOT_FOUND))
-    except web.HTTPException:
-        raise
-    except Exception:
-        log.exception("an error nobody thought of")
-        response = _failure(request, GatewayError(Problem.INTERNAL))
-    # Not aiohttp's own, which would tell everybody the versions that run here.
-    response.headers[hdrs.SERVER] = "gateway"
-    if request.app[SERVICE].draining:
-        # A client that keeps its connection should open the next one elsewhere.
-        response.force_close()
-    return response
+def answer_errors(service: Service, handler: Handler) -> Handler:
+    """The handler of all requests, with every failure answered from the table of problems, and noted."""
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        response: web.StreamResponse
+        try:
+            response = await handler(request)
+        except GatewayError as error:
+            response = failure(service, request, error)
+        except web.HTTPMethodNotAllowed as error:
+            response = failure(service, request, GatewayError(Problem.METHOD_NOT_ALLOWED, request.method))
+            response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
+        except web.HTTPNotFound:
+            response = failure(service, request, GatewayError(Problem.NOT_FOUND))
+        except web.HTTPExpectationFailed:
+            response = failure(service, request, GatewayError(Problem.EXPECTATION_FAILED))
+        except Exception:
+            log.exception("an error nobody thought of")
+            response = failure(service, request, GatewayError(Problem.INTERNAL))
+        response.headers[hdrs.SERVER] = _SERVER
+        if service.draining:
+            # A client that keeps its connection should open the next one elsewhere.
+            response.force_close()
+        return response
+
+    return answer
 
 
-def _failure(request: web.Request, error: GatewayError) -> web.Response:
-    service = request.app[SERVICE]
+def failure(service: Service, request: web.BaseRequest, error: GatewayError) -> web.Response:
+    """The answer to a request that failed, noted in log and metrics."""
     problem = error.problem
     _note(service, request.get(_MODEL, NO_MODEL), error)
     response = _json(_error(problem), problem.status)
+    response.headers[hdrs.SERVER] = _SERVER
     if problem is Problem.OVERLOADED:
         service.metrics.refused.inc()
     if problem in (Problem.OVERLOADED, Problem.MODEL_UNAVAILABLE):

@@ -30,6 +30,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Images under way at once; whoever comes on top is refused."""
     max_bodies: Count = 1024
     """Bodies that are being read at once; whoever comes on top is refused."""
+    max_connections: Count = 2048
+    """Connections at once; whoever comes on top is cut off. Each takes a file descriptor: see ``ulimit -n``."""
     max_batch: Count = 16
     """Images in one request."""
     max_body_bytes: Count = 20 * 1024 * 1024
@@ -43,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_redirects: Annotated[int, msgspec.Meta(ge=0, le=20)] = 3
     request_timeout: Seconds = 20.0
     """The whole request, unless its own deadline is nearer."""
+    header_timeout: Seconds = 30.0
+    """From the start of a connection to the end of its first request's headers."""
     body_timeout: Seconds = 10.0
     """The arrival of a request's body."""
     image_timeout: Seconds = 10.0

@@ -16,6 +16,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.gateway import app as gateway_app
+from app.gateway.connections import Runner
 from app.gateway.handlers import SERVICE
 from app.gateway.service import Service
 from app.gateway.settings import Settings
@@ -96,6 +97,7 @@ class Gateway:
     url: str
     client: aiohttp.ClientSession
     service: Service
+    runner: Runner
     table_path: Path
 
     async def post(self, path: str = "/predict", **request: Any) -> tuple[int, Any, CIMultiDictProxy[str]]:
@@ -141,13 +143,13 @@ async def gateway(table_path: Path, **settings: Any) -> AsyncIterator[Gateway]:
     """A gateway on a free port, with the given settings."""
     chosen = Settings(routing_table=str(table_path), **settings)
     app = gateway_app.make_app(chosen)
-    runner = gateway_app.make_runner(app, chosen)
+    runner = Runner(app, shutdown_timeout=chosen.request_timeout)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(60)) as client:
-            yield Gateway(url, client, app[SERVICE], table_path)
+            yield Gateway(url, client, app[SERVICE], runner, table_path)
     finally:
         await runner.cleanup()
