@@ -15,6 +15,7 @@ Json = dict[str, Any]
 _TYPES: Final = (ImageUrls, answers.BatchAnswer, answers.ErrorAnswer, answers.ModelsAnswer, answers.HealthAnswer)
 _IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp")
 _FILE: Json = {"type": "string", "format": "binary"}
+_PLACEHOLDER: Json = {"url": {"summary": "put a URL of your own here", "value": {"url": "https://HOST/PICTURE"}}}
 _SCORES: Json = {
     "title": "Scores",
     "description": "Each label with its score.",
@@ -85,11 +86,7 @@ def _predict(table: RoutingTable, references: dict[Any, Json], max_batch: int, p
         " answer each, in order: its scores or what is wrong with it. JPEG, PNG and WebP.",
         "requestBody": {
             "required": True,
-            "content": {
-                "application/json": {"schema": references[ImageUrls], "examples": _examples(table, parameter)},
-                "multipart/form-data": {"schema": _form(max_batch)},
-                **{image_type: {"schema": _FILE} for image_type in _IMAGE_TYPES},
-            },
+            "content": _bodies(table, references, max_batch, parameter),
         },
         "responses": {
             "200": _answer("The scores.", {"anyOf": [references[answers.BatchAnswer], scores]})
@@ -106,16 +103,19 @@ def _predict(table: RoutingTable, references: dict[Any, Json], max_batch: int, p
     }
 
 
+def _bodies(table: RoutingTable, references: dict[Any, Json], max_batch: int, parameter: str | None) -> Json:
+    examples = _examples(table, parameter)
+    urls: Json = {"application/json": {"schema": references[ImageUrls], "examples": examples or _PLACEHOLDER}}
+    form: Json = {"multipart/form-data": {"schema": _form(max_batch)}}
+    files: Json = {image_type: {"schema": _FILE} for image_type in _IMAGE_TYPES}
+    # The page offers the first: without an example that works, a file of the reader's own is what can be tried at once.
+    return {**urls, **form, **files} if examples else {**form, **urls, **files}
+
+
 def _examples(table: RoutingTable, parameter: str | None) -> Json:
     default = table.default_model
     names = sorted(table.models, key=lambda name: (name != default, name)) if parameter else [default]
-    given = {name: {"value": {"url": table.models[name].example}} for name in names if table.models[name].example}
-    return given or {"url": {"value": {"url": _made_up_url(table)}}}
-
-
-def _made_up_url(table: RoutingTable) -> str:
-    hosts = (*table.image_hosts.public, "images.example.com")
-    return f"https://{hosts[0]}/image.jpg"
+    return {name: {"value": {"url": table.models[name].example}} for name in names if table.models[name].example}
 
 
 def _form(max_batch: int) -> Json:

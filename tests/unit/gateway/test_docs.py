@@ -49,6 +49,15 @@ async def test_the_tables_example_is_offered_for_trying(model_server: stub.Model
         _, document = await started.get("/openapi.json")
     for path in document["paths"].values():
         if body := path.get("post", {}).get("requestBody"):
+            assert next(iter(body["content"])) == "application/json", "the first is what the page offers"
             ((name, example),) = body["content"]["application/json"]["examples"].items()
             assert name == "digits", "Swagger UI passes over an example without a name"
             assert example["value"] == {"url": "http://127.0.0.1:9000/seven.png"}
+
+
+async def test_without_an_example_a_file_is_offered_for_trying_and_no_url_that_looks_real(running: Gateway) -> None:
+    _, document = await running.get("/openapi.json")
+    content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+    assert next(iter(content)) == "multipart/form-data"
+    ((_, example),) = content["application/json"]["examples"].items()
+    assert example["value"] == {"url": "https://HOST/PICTURE"}
