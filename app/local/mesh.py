@@ -194,8 +194,8 @@ def _route(pods: Mapping[str, int]) -> dict[str, Any]:
         # The caller's own deadline holds, as gRPC sends it.
         "timeout": "0s",
         "max_stream_duration": {"grpc_timeout_header_max": "0s"},
-        # Only where the model server has not begun: it was not there, or said that it takes no more.
-        "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 3},
+        # Once, and only where no model server has seen the request: retrying what one has is the gateway's decision.
+        "retry_policy": {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 1},
     }
 
 
