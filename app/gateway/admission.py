@@ -1,8 +1,7 @@
 """Who may come in: more than can be served is refused at once, so that those inside are served in time."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 from app.gateway.errors import GatewayError, Problem
 
@@ -14,27 +13,33 @@ class Place:
         self._admission = admission
         self._model = model
         self._alone = alone
-        self._bodies = self._images = 0
+        self._images = 0
+
+    def __enter__(self) -> Self:
+        admission = self._admission
         # Who could not be served anyway is refused before any of the body is read.
-        admission.check(model, 1, alone=alone)
+        admission.check(self._model, 1, alone=self._alone)
         if admission.bodies == admission.max_bodies:
             raise GatewayError(Problem.OVERLOADED, f"{admission.bodies} bodies are being read")
-        self._hold(bodies=1, images=0)
+        admission.bodies += 1
+        return self
 
     def take(self, images: int) -> None:
         """Now that the body is read, hold places for its images; raises GatewayError(OVERLOADED) if there are none."""
-        self._admission.check(self._model, images, alone=self._alone)
-        self._hold(bodies=0, images=images)
+        admission = self._admission
+        admission.check(self._model, images, alone=self._alone)
+        admission.bodies -= 1
+        admission.images += images
+        admission.images_of[self._model] += images
+        self._images = images
 
-    def leave(self) -> None:
-        """Give everything back."""
-        self._hold(bodies=0, images=0)
-
-    def _hold(self, *, bodies: int, images: int) -> None:
-        self._admission.bodies += bodies - self._bodies
-        self._admission.images += images - self._images
-        self._admission.images_of[self._model] += images - self._images
-        self._bodies, self._images = bodies, images
+    def __exit__(self, *_: object) -> None:
+        admission = self._admission
+        if not self._images:
+            admission.bodies -= 1
+            return
+        admission.images -= self._images
+        admission.images_of[self._model] -= self._images
 
 
 class Admission:
@@ -65,11 +70,6 @@ class Admission:
         if not alone and self.images_of[model] > free:
             raise GatewayError(Problem.OVERLOADED, f"{self.images_of[model]} images of {model} are under way")
 
-    @contextmanager
-    def place(self, model: str, *, alone: bool) -> Iterator[Place]:
-        """A place for one request; raises GatewayError(OVERLOADED) when there is none."""
-        place = Place(self, model, alone=alone)
-        try:
-            yield place
-        finally:
-            place.leave()
+    def place(self, model: str, *, alone: bool) -> Place:
+        """A place for one request, held by ``with``; that raises GatewayError(OVERLOADED) when there is none."""
+        return Place(self, model, alone=alone)
