@@ -21,13 +21,13 @@ $(BIN)/uv:
 
 .venv/.local: $(BIN)/uv constraints.txt app/gateway/requirements.txt app/gateway/requirements-no-deps.txt app/model_sync/requirements.txt app/local/requirements.txt app/local/requirements-no-deps.txt
 	@echo "Installing what the platform on this machine needs (TensorFlow included: about 2 GB)"
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -r app/local/requirements.txt
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps -r app/local/requirements-no-deps.txt
+	@$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -c constraints.txt -r app/local/requirements.txt
+	@$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --no-deps -r app/local/requirements-no-deps.txt
 	@touch $@
 
 .venv/.dev: .venv/.local requirements-dev.txt
 	@echo "Installing the tools that check the project"
-	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -r requirements-dev.txt
+	@$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -c constraints.txt -r requirements-dev.txt
 	@touch $@
 
 setup: .venv/.local ## Install what `make up` needs
@@ -49,8 +49,12 @@ model = $(or $(MODEL),$(error $@ needs a model: make $@ MODEL=digits))
 up: .venv/.local ## Make the platform on this machine what local.yaml says
 	@$(LOCAL) up
 
+# Without .venv, by the variable that stands in the environment of every process of the platform.
 down: ## End it
-	@if [ -e .venv/.local ]; then $(LOCAL) down; else echo "Nothing was ever started."; fi
+	@if [ -e .venv/.local ]; then exec $(LOCAL) down; fi; \
+	pids=$$(grep -lsxzF "MODEL_SERVING_STATE=$(CURDIR)/.local" /proc/[0-9]*/environ | cut -d/ -f3 || true); \
+	if [ -n "$$pids" ]; then kill $$pids || true; timeout 60 tail --follow /dev/null $$(printf -- '--pid=%s ' $$pids); fi; \
+	echo "Nothing runs any more."
 
 promote: .venv/.local ## Make the canary of MODEL its stable version
 	@$(LOCAL) promote "$(model)"
@@ -68,7 +72,7 @@ status: .venv/.local ## Say what runs
 	@$(LOCAL) status
 
 logs: ## Follow all logs
-	@tail -n 5 -F .local/logs/*.log
+	@if compgen -G ".local/logs/*.log" >/dev/null; then tail -n 5 -F .local/logs/*.log; else echo "There are no logs yet: \`make up\` starts what writes them."; fi
 
 # --- Measurements ----------------------------------------------------------------------------------------------------
 

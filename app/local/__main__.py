@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> None:
                 bucket = ModelBucket(stack_file.load(source).ports.store, platform.folders)
                 if not bucket.is_up:
                     raise LocalError("the model store is not up: `make up` first")
-                print(bucket.upload(arguments.model, arguments.directory.absolute(), arguments.version), end="")
+                bucket.upload(arguments.model, arguments.directory.absolute(), arguments.version, quiet=False)
                 bucket.keep()
                 return
             case "promote":

@@ -139,7 +139,7 @@ class Platform:
                 memory.save(self._state_file, state)
             for version, folder in example.versions.items():
                 if not bucket.has(name, version):
-                    bucket.upload(name, folder, version)
+                    bucket.upload(name, folder, version, quiet=True)
             for picture in example.pictures:
                 shutil.copy2(picture, self.folders.pictures)
 

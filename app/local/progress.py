@@ -21,10 +21,17 @@ class Progress:
         """Say something about the step."""
         self._say(f"      {remark}")
 
+    def passing(self, remark: str) -> None:
+        """Say something that the next line replaces; only to somebody who watches."""
+        if sys.stdout.isatty():
+            print(f"\r\033[K      {remark}", end="\r", flush=True)
+
     @property
     def seconds(self) -> float:
         """Since the beginning."""
         return time.monotonic() - self._begin
 
     def _say(self, line: str) -> None:
-        print(line, file=sys.stdout, flush=True)
+        if sys.stdout.isatty():
+            line = f"\033[K{line}"  # Whatever passing remark stood there.
+        print(line, flush=True)

@@ -95,15 +95,20 @@ class ModelBucket:
         answer = self._client.get_object(Bucket=BUCKET, Key=f"models/{model}/{version}/{_MANIFEST}")
         return hashlib.sha256(answer["Body"].read()).hexdigest()
 
-    def upload(self, model: str, directory: Path, version: int | None) -> str:
-        """Upload a SavedModel as ``make upload`` does; returns what that said. Raises LocalError with its last line."""
+    def upload(self, model: str, directory: Path, version: int | None, *, quiet: bool) -> None:
+        """Upload a SavedModel with the program for that, which shows its progress unless ``quiet``.
+
+        Raises LocalError with its last complaint.
+        """
         command = [sys.executable, "-m", "app.model_sync.upload", f"--bucket={BUCKET}", f"--model={model}"]
         command += [f"--directory={directory}", *([f"--version={version}"] if version else [])]
         environment = self._folders.environment | self.environment
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+        shown = subprocess.DEVNULL if quiet else None
+        done = subprocess.run(  # noqa: S603
+            command, cwd=ROOT, env=environment, stdout=shown, stderr=subprocess.PIPE, text=True, check=False
+        )
         if done.returncode:
             raise LocalError((done.stderr.strip() or "the upload failed without a word").splitlines()[-1])
-        return done.stdout
 
     def remove(self, model: str, version: int) -> None:
         """Forget a version, here and on the disk, so that other files can take its number."""

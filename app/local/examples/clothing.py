@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from app.local.examples.saved_model import export
 from app.local.examples.silhouettes import KINDS, SIZE, draw
+from app.local.examples.training import fit
 
 SEED = 8
 TRAIN_PER_KIND = 200
@@ -67,10 +68,11 @@ def _network() -> keras.Model:
 def main(directory: Path) -> None:
     """Train into ``directory/models/1``, print the accuracy, write ``directory/pictures``."""
     keras.utils.set_random_seed(SEED)
+    print("clothing: drawing pictures to learn from ...", flush=True)
     pixels, kinds = drawings(SEED, TRAIN_PER_KIND)
     network = _network()
     network.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    network.fit(_reduced(pixels), kinds, batch_size=32, epochs=12, verbose=0)
+    fit(network, "clothing v1", _reduced(pixels), kinds, epochs=12)
 
     whole = keras.Sequential([keras.Input((SIZE, SIZE, 3)), keras.layers.AveragePooling2D(REDUCTION), network])
     held_out, held_out_kinds = drawings(SEED + 1, HELD_OUT_PER_KIND)

@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from app.local.examples.saved_model import export
+from app.local.examples.training import fit
 
 SEED = 8
 PICTURES_PER_DIGIT = 3
@@ -85,7 +86,7 @@ def main(directory: Path) -> None:
         (2, _convolutional(), _shifted(train), 8, 0.001),
     ):
         network.compile(keras.optimizers.Adam(learning_rate), "sparse_categorical_crossentropy")
-        network.fit(_scaled(digits.pixels), digits.digits, batch_size=32, epochs=epochs, verbose=0)
+        fit(network, f"digits v{version}", _scaled(digits.pixels), digits.digits, epochs=epochs)
         answers = network(_scaled(held_out.pixels)).numpy().argmax(axis=1)
         right = float((answers == held_out.digits).mean())
         export(

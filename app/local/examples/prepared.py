@@ -1,11 +1,13 @@
 """The example models as files: trained when their programs are new, else as they were."""
 
+import shlex
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
+from subprocess import PIPE
+from tempfile import TemporaryFile, mkdtemp
 
 from app.local.errors import LocalError
 from app.local.files import ROOT, Folders
@@ -13,8 +15,8 @@ from app.local.images import digest
 from app.local.progress import Progress
 
 EXAMPLES = {
-    "clothing": ("clothing.py", "silhouettes.py", "saved_model.py"),
-    "digits": ("digits.py", "saved_model.py"),
+    "clothing": ("clothing.py", "silhouettes.py", "saved_model.py", "training.py"),
+    "digits": ("digits.py", "saved_model.py", "training.py"),
 }
 """Each example with the files that make it what it is."""
 
@@ -48,9 +50,9 @@ def prepare(name: str, folders: Folders, progress: Progress) -> Example:
     folder = folders.examples / f"{name}-{digest(*sources)}"
     report = folder / "report.txt"
     if not folder.exists():
-        progress.note(f"{name}: training, less than a minute")
+        progress.note(f"{name}: training, about half a minute")
         unfinished = Path(mkdtemp(prefix=".", dir=folders.examples))
-        (unfinished / report.name).write_text(_train(name, unfinished, folders.environment))
+        (unfinished / report.name).write_text(_train(name, unfinished, folders.environment, progress))
         try:
             unfinished.rename(folder)
         except OSError:  # Somebody else was faster.
@@ -58,11 +60,21 @@ def prepare(name: str, folders: Folders, progress: Progress) -> Example:
     return Example(name, folder, report.read_text())
 
 
-def _train(name: str, folder: Path, environment: dict[str, str]) -> str:
+def _train(name: str, folder: Path, environment: dict[str, str], progress: Progress) -> str:
+    """Train; a line that ends in ... is about the training, the others are its report."""
     command = [sys.executable, "-m", f"app.local.examples.{name}", str(folder)]
-    done = subprocess.run(  # noqa: S603
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise LocalError(f"training {name} failed: {done.stderr.strip().splitlines()[-1]}; try `{' '.join(command)}`")
-    return done.stdout
+    report = []
+    with (
+        TemporaryFile("w+") as complaints,
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=PIPE, stderr=complaints, text=True) as training,  # noqa: S603
+    ):
+        for line in training.stdout or ():
+            if line.endswith("...\n"):
+                progress.passing(line.rstrip())
+            else:
+                report.append(line)
+        if training.wait():
+            complaints.seek(0)
+            why = (complaints.read().strip() or "it said nothing").splitlines()[-1]
+            raise LocalError(f"training {name} failed: {why}; try `{shlex.join(command)}`")
+    return "".join(report)
