@@ -12,14 +12,10 @@ import sys
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 GLIBC = (2, 31)
-MACOS = 15
 
 
 def problem(python: tuple[int, int], system: str, machine: str, release: str, *, has_venv: bool = True) -> str:
-    """What is missing and what to do, in one line; empty if nothing is.
-
-    ``release`` is the version of glibc on Linux and of the system on macOS.
-    """
+    """What is missing and what to do, in one line; empty if nothing is. ``release`` is the version of glibc."""
     if not OLDEST <= python <= NEWEST:
         return (
             "Python 3.{} to 3.{} is needed (TensorFlow has no other), and this is {}.{}: "
@@ -33,19 +29,17 @@ def problem(python: tuple[int, int], system: str, machine: str, release: str, *,
     numbers = tuple(int(number) for number in release.split(".")[:2] if number.isdigit())
     if system == "Linux" and machine in ("x86_64", "aarch64") and numbers >= GLIBC:
         return ""
-    if system == "Darwin" and machine == "arm64" and numbers >= (MACOS,):
-        return ""
     return (
-        "Linux with glibc {}.{} or newer (x86_64, aarch64) or macOS {} or newer (arm64) is needed (Envoy has no other "
-        "package), and this is {} {} {}: use a container or a virtual machine of such".format(
-            *GLIBC, MACOS, system, release or "with another C library", machine
+        "Linux with glibc {}.{} or newer (x86_64, aarch64) is needed (nothing else was tried), and this is {} {} {}: "
+        "use a container or a virtual machine of such".format(
+            *GLIBC, system, release or "with another C library", machine
         )
     )
 
 
 def main() -> None:
     """Exit with a line that says what is missing."""
-    release = platform.mac_ver()[0] if platform.system() == "Darwin" else platform.libc_ver()[1]
+    release = platform.libc_ver()[1]
     has_venv = importlib.util.find_spec("ensurepip") is not None
     sys.exit(problem(sys.version_info[:2], platform.system(), platform.machine(), release, has_venv=has_venv) or None)
 

@@ -10,7 +10,6 @@ from app.local.prerequisites import problem
     [
         ((3, 11), "Linux", "x86_64", "2.36"),
         ((3, 13), "Linux", "aarch64", "2.31"),
-        ((3, 12), "Darwin", "arm64", "15.4.1"),
     ],
 )
 def test_a_machine_for_which_there_are_packages_is_accepted(
@@ -27,8 +26,7 @@ def test_a_machine_for_which_there_are_packages_is_accepted(
         ((3, 12), "Linux", "x86_64", "2.28", "this is Linux 2.28 x86_64"),
         ((3, 12), "Linux", "x86_64", "", "another C library"),
         ((3, 12), "Linux", "riscv64", "2.36", "a container or a virtual machine"),
-        ((3, 12), "Darwin", "x86_64", "15.0", "this is Darwin 15.0 x86_64"),
-        ((3, 12), "Darwin", "arm64", "14.7", "macOS 15 or newer"),
+        ((3, 12), "Darwin", "arm64", "", "Linux with glibc 2.31 or newer"),
     ],
 )
 def test_a_machine_without_packages_is_told_what_to_do_in_one_line(
