@@ -10,23 +10,37 @@ from app.local.supervision import wait_for
 from tests.local.conftest import LocalPlatform
 
 
+@pytest.fixture
+def running(new_platform: LocalPlatform) -> LocalPlatform:
+    """The same platform, started if it is not up."""
+    new_platform.run("up")
+    return new_platform
+
+
+@pytest.fixture
+def stopped(new_platform: LocalPlatform) -> LocalPlatform:
+    """The same platform, ended if it is up."""
+    new_platform.run("down")
+    return new_platform
+
+
 @pytest.mark.parametrize("key", ["gateway", "mesh", "mesh_admin", "store", "pictures"])
-def test_a_taken_port_is_found_before_anything_starts(new_platform: LocalPlatform, key: str) -> None:
-    port = getattr(new_platform.ports, key)
+def test_a_taken_port_is_found_before_anything_starts(stopped: LocalPlatform, key: str) -> None:
+    port = getattr(stopped.ports, key)
     with socket.socket() as other:
         other.bind(("127.0.0.1", port))
         other.listen()
-        refusal = new_platform.refusal("up")
+        refusal = stopped.refusal("up")
     assert f"port {port} is taken" in refusal
     assert f"ports.{key} in " in refusal
     assert "\n" not in refusal
-    assert new_platform.processes() == []
+    assert stopped.processes() == []
 
 
-def test_a_start_killed_after_any_step_is_finished_by_the_next(new_platform: LocalPlatform) -> None:
+def test_a_start_killed_after_any_step_is_finished_by_the_next(stopped: LocalPlatform) -> None:
     steps = 0
     for step, number in ((2, signal.SIGKILL), (4, signal.SIGINT), (5, signal.SIGKILL), (6, signal.SIGKILL)):
-        start = new_platform.start_in_background()
+        start = stopped.start_in_background()
         assert start.stdout
         for line in start.stdout:
             if line.startswith(f"[{step}/"):
@@ -35,7 +49,7 @@ def test_a_start_killed_after_any_step_is_finished_by_the_next(new_platform: Loc
                 break
         start.communicate(timeout=60)
     assert steps == 4
-    assert "pants.jpg -> pants" in new_platform.run("up")
+    assert "pants.jpg -> pants" in stopped.run("up")
 
 
 def test_a_training_whose_start_was_killed_is_ended_too(tmp_path: Path) -> None:
@@ -74,27 +88,27 @@ def test_a_second_command_at_the_same_time_is_refused(new_platform: LocalPlatfor
     assert first.returncode == 0
 
 
-def test_a_start_after_the_process_manager_was_killed_ends_the_orphans_and_works(new_platform: LocalPlatform) -> None:
-    orphans = set(new_platform.processes())
-    new_platform.kill_supervisord()
-    assert "pants.jpg -> pants" in new_platform.run("up")
-    assert not orphans & set(new_platform.processes())
+def test_a_start_after_the_process_manager_was_killed_ends_the_orphans_and_works(running: LocalPlatform) -> None:
+    orphans = set(running.processes())
+    running.kill_supervisord()
+    assert "pants.jpg -> pants" in running.run("up")
+    assert not orphans & set(running.processes())
 
 
-def test_uploads_survive_the_end_of_the_platform(new_platform: LocalPlatform) -> None:
-    (trained,) = (path for path in new_platform.folders.examples.glob("digits-*") if path.is_dir())
-    new_platform.run("upload", "digits", str(trained / "models" / "2"), "--version", "9")
-    new_platform.run("down")
-    new_platform.edit(lambda document: document["models"]["digits"]["versions"].update(canary=9))
-    new_platform.run("up")
-    assert "9" in new_platform.versions_that_answer("digits", "digit-3-1.png", 100)
+def test_uploads_survive_the_end_of_the_platform(running: LocalPlatform) -> None:
+    (trained,) = (path for path in running.folders.examples.glob("digits-*") if path.is_dir())
+    running.run("upload", "digits", str(trained / "models" / "2"), "--version", "9")
+    running.run("down")
+    running.edit(lambda document: document["models"]["digits"]["versions"].update(canary=9))
+    running.run("up")
+    assert "9" in running.versions_that_answer("digits", "digit-3-1.png", 100)
 
 
-def test_the_end_leaves_no_process_and_no_port_even_without_the_process_manager(new_platform: LocalPlatform) -> None:
-    assert len(new_platform.processes()) > 8
-    assert len(new_platform.listening()) == 6
-    new_platform.kill_supervisord()
-    new_platform.run("down")
-    assert new_platform.processes() == []
-    wait_for(lambda: new_platform.listening() == [], 10, "ports stay taken")
-    assert "Nothing runs" in new_platform.run("status")
+def test_the_end_leaves_no_process_and_no_port_even_without_the_process_manager(running: LocalPlatform) -> None:
+    assert len(running.processes()) > 8
+    assert len(running.listening()) == 6
+    running.kill_supervisord()
+    running.run("down")
+    assert running.processes() == []
+    wait_for(lambda: running.listening() == [], 10, "ports stay taken")
+    assert "Nothing runs" in running.run("status")
