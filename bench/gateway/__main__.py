@@ -14,7 +14,7 @@ from bench.gateway.sections import CLIENTS, SLOW_CLIENTS, Bench
 
 def main() -> str | None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: about two minutes")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: some minutes")
     arguments = parser.parse_args()
     try:
         machine.claim()

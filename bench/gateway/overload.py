@@ -15,6 +15,8 @@ class Overload:
 
     accepted: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    """From the first request to the last answer."""
     other: int = 0
     """Anything but a prediction or a 503 with Retry-After: failures."""
 
@@ -56,4 +58,5 @@ async def run(url: str, bodies: list[str], *, per_second: float, seconds: float)
                     break
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 group.create_task(ask(body))
+        seen.seconds = time.monotonic() - started
     return seen
