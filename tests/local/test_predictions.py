@@ -1,9 +1,11 @@
 """The platform once started: real models through gateway, Envoy and model servers."""
 
 import shlex
+import shutil
 import subprocess
 import sys
 
+import pytest
 import requests
 
 from tests.local.conftest import LocalPlatform, Started
@@ -28,6 +30,7 @@ def best(answer: requests.Response) -> str:
     return max(scores, key=lambda label: scores[label])
 
 
+@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here: apt-get install curl")
 def test_the_curl_line_that_the_start_prints_works_as_printed(started: Started) -> None:
     line = next(line for line in started.output.splitlines() if "curl " in line)
     command = shlex.split(line[line.index("curl ") :])
