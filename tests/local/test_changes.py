@@ -7,6 +7,8 @@ from pathlib import Path
 import psutil
 import requests
 
+from app.local.examples.prepared import prepare
+from app.local.progress import Progress
 from app.local.supervision import wait_for
 from tests.local.conftest import LocalPlatform
 
@@ -67,7 +69,7 @@ def test_a_model_server_that_dies_is_started_again(platform: LocalPlatform) -> N
 
 def test_a_new_version_is_uploaded_tried_and_taken_back(platform: LocalPlatform, tmp_path: Path) -> None:
     model = tmp_path / "my-digits"
-    (trained,) = (path for path in platform.folders.examples.glob("digits-*") if path.is_dir())
+    trained = prepare("digits", platform.folders, Progress(1)).folder
     shutil.copytree(trained / "models" / "2", model)
     assert "version 3 is complete" in platform.run("upload", "digits", str(model)).lower()
 

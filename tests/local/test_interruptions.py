@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from app.local.examples.prepared import prepare
+from app.local.progress import Progress
 from app.local.supervision import wait_for
 from tests.local.conftest import LocalPlatform
 
@@ -96,7 +98,7 @@ def test_a_start_after_the_process_manager_was_killed_ends_the_orphans_and_works
 
 
 def test_uploads_survive_the_end_of_the_platform(running: LocalPlatform) -> None:
-    (trained,) = (path for path in running.folders.examples.glob("digits-*") if path.is_dir())
+    trained = prepare("digits", running.folders, Progress(1)).folder
     running.run("upload", "digits", str(trained / "models" / "2"), "--version", "9")
     running.run("down")
     running.edit(lambda document: document["models"]["digits"]["versions"].update(canary=9))
