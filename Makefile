@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup setup-dev lock protocol lint test test-unit
+.PHONY: help setup setup-dev lock protocol lint test test-unit up down promote weight restart status logs upload
 
 help: ## What can be done here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -14,12 +14,12 @@ help: ## What can be done here
 UV_VERSION := 0.13.8
 
 $(BIN)/uv:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0])'
+	@$(PYTHON) -m app.local.prerequisites
 	@echo "Making a Python environment in .venv"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
-.venv/.local: $(BIN)/uv constraints.txt app/gateway/requirements.txt app/model_sync/requirements.txt app/local/requirements.txt app/local/requirements-no-deps.txt
+.venv/.local: $(BIN)/uv constraints.txt app/gateway/requirements.txt app/gateway/requirements-no-deps.txt app/model_sync/requirements.txt app/local/requirements.txt app/local/requirements-no-deps.txt
 	@echo "Installing what the platform on this machine needs (TensorFlow included: about 2 GB)"
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -r app/local/requirements.txt
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps -r app/local/requirements-no-deps.txt
@@ -41,10 +41,40 @@ lock: $(BIN)/uv ## Choose anew the versions of dependencies of dependencies
 protocol: .venv/.dev ## Generate the Python of app/protocol/serving.proto
 	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --mypy_out=. app/protocol/serving.proto
 
+# --- This machine ----------------------------------------------------------------------------------------------------
+
+LOCAL := $(BIN)/python -m app.local
+model = $(or $(MODEL),$(error $@ needs a model: make $@ MODEL=digits))
+
+up: .venv/.local ## Make the platform on this machine what local.yaml says
+	@$(LOCAL) up
+
+down: ## End it
+	@if [ -e .venv/.local ]; then $(LOCAL) down; else echo "Nothing was ever started."; fi
+
+promote: .venv/.local ## Make the canary of MODEL its stable version
+	@$(LOCAL) promote "$(model)"
+
+weight: .venv/.local ## Give the canary of MODEL the share WEIGHT, in percent
+	@$(LOCAL) weight "$(model)" "$(or $(WEIGHT),$(error weight needs a number: make weight MODEL=digits WEIGHT=50))"
+
+upload: .venv/.local ## Put the SavedModel in DIR into the model store, as VERSION if given, of MODEL
+	@$(LOCAL) upload "$(model)" "$(or $(DIR),$(error upload needs a folder: make upload MODEL=digits DIR=path/to/saved_model))" $(if $(VERSION),--version "$(VERSION)")
+
+restart: .venv/.local ## Replace the processes of MODEL (or MODEL=gateway) without losing a request
+	@$(LOCAL) restart "$(model)"
+
+status: .venv/.local ## Say what runs
+	@$(LOCAL) status
+
+logs: ## Follow all logs
+	@tail -n 5 -F .local/logs/*.log
+
 # --- Checks ----------------------------------------------------------------------------------------------------------
 
 lint: .venv/.dev ## Format, lint and types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+	@$(BIN)/hadolint app/*/Dockerfile
 
 test-unit: .venv/.dev ## The quick tests
 	@$(BIN)/pytest tests/unit

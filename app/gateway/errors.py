@@ -12,6 +12,11 @@ class Problem(enum.Enum):
         HTTPStatus.BAD_REQUEST,
         "The request holds no image: send a JSON body with a url, or an image.",
     )
+    INVALID_FORM = (HTTPStatus.BAD_REQUEST, "The multipart form is damaged.")
+    UNSUPPORTED_BODY = (
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "The body must be application/json, an image, or multipart/form-data.",
+    )
     INVALID_URL = (HTTPStatus.BAD_REQUEST, "The URL is not a valid http or https URL.")
     HOST_NOT_ALLOWED = (HTTPStatus.FORBIDDEN, "Images may not be fetched from that host.")
     ADDRESS_NOT_ALLOWED = (HTTPStatus.FORBIDDEN, "That host's address is not one images may be fetched from.")
@@ -23,6 +28,7 @@ class Problem(enum.Enum):
     INVALID_IMAGE = (HTTPStatus.UNPROCESSABLE_ENTITY, "The image is damaged.")
     UNSUPPORTED_IMAGE = (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "The image is not a JPEG, PNG or WebP.")
     BODY_TOO_LARGE = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The body is too large.")
+    BODY_TIMEOUT = (HTTPStatus.REQUEST_TIMEOUT, "The body took too long to arrive.")
     BATCH_TOO_LARGE = (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The request holds too many images.")
     UNKNOWN_MODEL = (HTTPStatus.NOT_FOUND, "There is no model of that name.")
     NOT_FOUND = (HTTPStatus.NOT_FOUND, "There is nothing at this path.")
@@ -31,7 +37,11 @@ class Problem(enum.Enum):
         HTTPStatus.SERVICE_UNAVAILABLE,
         "More requests are under way than can be served; try again.",
     )
-    MODEL_UNAVAILABLE = (HTTPStatus.SERVICE_UNAVAILABLE, "The model's server cannot be reached.")
+    REQUEST_TIMEOUT = (HTTPStatus.GATEWAY_TIMEOUT, "The request took longer than it may.")
+    MODEL_UNAVAILABLE = (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The model's server cannot be reached, or has not loaded the model.",
+    )
     MODEL_TIMEOUT = (HTTPStatus.GATEWAY_TIMEOUT, "The model took too long.")
     MODEL_FAILED = (HTTPStatus.BAD_GATEWAY, "The model's server did not give a usable answer.")
     INTERNAL = (HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here.")

@@ -7,7 +7,6 @@ an unusual way leads nowhere else.
 """
 
 import asyncio
-import io
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,15 +18,15 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from app.gateway import addresses
-from app.gateway.budget import ByteBudget, Reservation
+from app.gateway.budget import ByteBudget, Room
 from app.gateway.errors import GatewayError, Problem
 from app.gateway.routing import ImageHosts
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_URL_LENGTH = 8190  # characters; what nginx and Apache take in a request line
-_SMALL = 256 * 1024  # bytes; what counts as a small picture, see ImageFetcher
 _BUFFER = 64 * 1024  # bytes a connection may read ahead while its picture waits for room
+_MAX_CHUNKS = 1024  # kept apart until they are joined: sent byte by byte, a picture would cost many times its bytes
 _HEADERS = {
     "Accept": "image/jpeg, image/png, image/webp",
     # A compressed answer could unfold to any size; pictures are compressed already.
@@ -43,7 +42,7 @@ class FetchLimits:
     max_bytes: int = 16 * 2**20
     """Of one picture."""
     bytes_in_flight: int = 32 * 2**20
-    """Of all pictures that are being fetched or have not been released; at least 4/3 of ``max_bytes``."""
+    """Of all pictures that are being fetched or have not been released; at least twice ``max_bytes``."""
     max_redirects: int = 3
     max_connections: int = 128
     connect_timeout: float = 3.0
@@ -51,21 +50,11 @@ class FetchLimits:
     idle_timeout: float = 5.0
     """Seconds without a byte from the host."""
 
-    def __post_init__(self) -> None:
-        if self.bytes_in_flight * 3 // 4 < max(self.max_bytes, _SMALL):
-            raise ValueError(
-                f"bytes_in_flight is {self.bytes_in_flight}: it must be at least 4/3 of max_bytes ({self.max_bytes})"
-                f" and of {_SMALL}"
-            )
-
 
 class ImageFetcher:
     """Fetches pictures; an async context manager, made once and used by all requests at the same time.
 
-    The bytes of the pictures are bounded over all fetches: each reserves its size before its body is read and holds it
-    until its caller is done with the bytes; who finds no room waits. A picture whose size was not announced reserves
-    the largest there may be. A quarter of the bytes is for small pictures (256 KiB) alone, the rest for larger ones,
-    so that the small never wait for the large.
+    The bytes of the pictures are bounded over all fetches, until their callers are done with them: see ByteBudget.
 
     ``resolver`` is who is asked for the addresses of names; the system's resolver, if none is given.
     """
@@ -73,8 +62,7 @@ class ImageFetcher:
     def __init__(self, limits: FetchLimits, resolver: AbstractResolver | None = None) -> None:
         self._limits = limits
         self._resolver = resolver
-        self._room_for_small = ByteBudget(limits.bytes_in_flight // 4)
-        self._room_for_large = ByteBudget(limits.bytes_in_flight - limits.bytes_in_flight // 4)
+        self._budget = ByteBudget(limits.bytes_in_flight, largest=limits.max_bytes)
 
     async def __aenter__(self) -> Self:
         # One session per kind of host, so that a connection kept alive is never used under a laxer rule than its own.
@@ -90,46 +78,55 @@ class ImageFetcher:
     async def fetch(self, url: str, hosts: ImageHosts, timeout: float) -> AsyncIterator[bytes]:  # noqa: ASYNC109
         """Fetch one picture: ``async with fetcher.fetch(url, hosts, timeout) as data``.
 
-        The bytes stay reserved until the block is left, so leave it as soon as the picture is decoded. ``timeout``, in
-        seconds, is for the fetch with its redirects and its wait for room, not for the block.
+        The bytes count against the budget until the block is left: leave it as soon as the picture is decoded, and
+        fetch nothing else inside it. ``timeout``, in seconds, is for the fetch with its redirects and its wait for
+        room, not for the block.
 
         Raises GatewayError: INVALID_URL, HOST_NOT_ALLOWED, ADDRESS_NOT_ALLOWED, TOO_MANY_REDIRECTS, IMAGE_NOT_FETCHED,
         IMAGE_TIMEOUT, IMAGE_TOO_LARGE, or OVERLOADED when there was no room in time.
         """
-        data, reservation = await self._fetch(_parse(url), hosts, asyncio.get_running_loop().time() + timeout)
-        with reservation:
+        parsed = _parse(url)
+        with self._budget.room() as room:
+            try:
+                async with asyncio.timeout(timeout):
+                    data = await self._download(parsed, hosts, room)
+            except TimeoutError:
+                problem = Problem.OVERLOADED if room.waiting else Problem.IMAGE_TIMEOUT
+                raise GatewayError(problem, f"{_shown(parsed)}: no picture in time") from None
+            except aiohttp.ClientError as error:
+                raise _as_gateway_error(error, parsed) from None
             yield data
 
-    async def _fetch(self, url: URL, hosts: ImageHosts, deadline: float) -> tuple[bytes, Reservation]:
+    async def _download(self, url: URL, hosts: ImageHosts, room: Room) -> bytes:
+        response = await self._open(url, hosts)
         try:
-            async with asyncio.timeout_at(deadline):
-                response = await self._open(url, hosts)
-            try:
-                size = self._announced_size(response)
-                reservation = await self._reserve(size, deadline)
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        data = await self._read(response, size)
-                except BaseException:
-                    reservation.release()
-                    raise
-            finally:
-                response.release()
-        except TimeoutError as error:
-            raise GatewayError(Problem.IMAGE_TIMEOUT, f"{_shown(url)}: {error or 'no time left'}") from None
-        except aiohttp.InvalidURL:
-            raise GatewayError(Problem.INVALID_URL, f"{_shown(url)}: refused by the HTTP client") from None
-        except aiohttp.ClientError as error:
-            if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, _AddressNotAllowedError):
-                raise GatewayError(Problem.ADDRESS_NOT_ALLOWED, f"{_shown(url)}: {error.os_error}") from None
-            raise GatewayError(Problem.IMAGE_NOT_FETCHED, f"{_shown(url)}: {type(error).__name__}: {error}") from None
-        reservation.shrink_to(len(data))
-        return data, reservation
+            at_most = self._announced_size(response) or self._limits.max_bytes
+            chunks: list[bytes] = []
+            size = 0
+            while chunk := await self._next(response):
+                size += len(chunk)
+                if size > self._limits.max_bytes:
+                    raise self._too_large(response, "more than that arrived")
+                await room.grow_to(size, at_most)
+                if len(chunks) == _MAX_CHUNKS:
+                    chunks = [b"".join(chunks)]
+                chunks.append(chunk)
+            room.settle(size)
+            return b"".join(chunks)
+        finally:
+            response.release()
+
+    async def _next(self, response: aiohttp.ClientResponse) -> bytes:
+        # Timed here, since aiohttp's own timer (sock_read) may go on after a picture's end and fail a later fetch on
+        # the same connection.
+        async with asyncio.timeout(self._limits.idle_timeout):
+            return await response.content.readany()
 
     async def _open(self, url: URL, hosts: ImageHosts) -> aiohttp.ClientResponse:
         """Ask for the picture, following redirects by hand: each hop is checked as the first."""
         for _ in range(self._limits.max_redirects + 1):
-            response = await self._session_for(url, hosts).get(url, allow_redirects=False)
+            async with asyncio.timeout(self._limits.connect_timeout + self._limits.idle_timeout):
+                response = await self._session_for(url, hosts).get(url, allow_redirects=False)
             if response.status == 200:
                 return response
             response.release()
@@ -162,49 +159,22 @@ class ImageFetcher:
             return self._public
         if host in hosts.private:
             return self._private
-        raise GatewayError(Problem.HOST_NOT_ALLOWED, f"{_shown(url)}: {host} is not in the list of image hosts")
+        raise GatewayError(Problem.HOST_NOT_ALLOWED, f"{_shown(url)}: not in the list of image hosts")
 
     def _announced_size(self, response: aiohttp.ClientResponse) -> int | None:
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding.lower() != "identity":
             raise GatewayError(
-                Problem.IMAGE_NOT_FETCHED, f"{_shown(response.url)}: content-encoding {encoding} not asked for"
+                Problem.IMAGE_NOT_FETCHED, f"{_shown(response.url)}: content-encoding {encoding!a} not asked for"
             )
         size = response.content_length
         if size is not None and size > self._limits.max_bytes:
-            raise self._too_large(response, f"{size} bytes announced")
+            raise self._too_large(response, f"{size} announced")
         return size
-
-    async def _reserve(self, size: int | None, deadline: float) -> Reservation:
-        if size is None:
-            size = self._limits.max_bytes
-        budget = self._room_for_small if size <= _SMALL else self._room_for_large
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await budget.reserve(size)
-        except TimeoutError:
-            raise GatewayError(Problem.OVERLOADED, f"no room for a picture of {size} bytes in time") from None
-
-    async def _read(self, response: aiohttp.ClientResponse, size: int | None) -> bytes:
-        chunk = await response.content.readany()
-        if len(chunk) == size:
-            return chunk
-        body = io.BytesIO()
-        if size:
-            # Grown to its size at once, it is never moved, and getvalue() need not copy it.
-            body.seek(size - 1)
-            body.write(b"\0")
-            body.seek(0)
-        while chunk:
-            if body.tell() + len(chunk) > self._limits.max_bytes:
-                raise self._too_large(response, "no end in sight")
-            body.write(chunk)
-            chunk = await response.content.readany()
-        return body.getvalue()
 
     def _too_large(self, response: aiohttp.ClientResponse, how: str) -> GatewayError:
         return GatewayError(
-            Problem.IMAGE_TOO_LARGE, f"{_shown(response.url)}: {how}, at most {self._limits.max_bytes} are allowed"
+            Problem.IMAGE_TOO_LARGE, f"{_shown(response.url)}: at most {self._limits.max_bytes} bytes allowed, {how}"
         )
 
     def _session(self, rule: addresses.Rule) -> aiohttp.ClientSession:
@@ -220,9 +190,7 @@ class ImageFetcher:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             read_bufsize=_BUFFER,
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=self._limits.connect_timeout, sock_read=self._limits.idle_timeout
-            ),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect_timeout),
         )
 
 
@@ -238,6 +206,14 @@ def _parse(text: str) -> URL:
 def _shown(url: URL) -> str:
     """The URL as it may stand in a log: no user, no password, and no query, which can be a signature."""
     return ascii(f"{url.scheme}://{url.raw_host}:{url.port}{url.raw_path}")
+
+
+def _as_gateway_error(error: aiohttp.ClientError, url: URL) -> GatewayError:
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, _AddressNotAllowedError):
+        return GatewayError(Problem.ADDRESS_NOT_ALLOWED, f"{_shown(url)}: {error.os_error}")
+    if isinstance(error, aiohttp.InvalidURL):
+        return GatewayError(Problem.INVALID_URL, f"{_shown(url)}: refused by the HTTP client")
+    return GatewayError(Problem.IMAGE_NOT_FETCHED, f"{_shown(url)}: {type(error).__name__}: {str(error)!a}")
 
 
 class _AddressNotAllowedError(OSError):

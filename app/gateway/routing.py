@@ -8,6 +8,7 @@ import enum
 import re
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -46,6 +47,8 @@ class Input(_Strict, frozen=True, kw_only=True):
     """Height and width, in pixels."""
     scaling: Scaling
     channels: Literal[1, 3] = 3
+    reduced_decoding: bool = False
+    """Decode large JPEGs at a reduced scale: faster, and the tensor differs a little from what the model saw."""
 
 
 class Output(_Strict, frozen=True, kw_only=True):
@@ -77,6 +80,8 @@ class Model(_Strict, frozen=True, kw_only=True):
     versions: Annotated[tuple[Version, ...], msgspec.Meta(min_length=1)]
     input: Input
     output: Output
+    example: Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s/]+/\S*$")] | None = None
+    """A picture that the documentation page offers for trying the model; its host is one of the image hosts."""
 
 
 class ImageHosts(_Strict, frozen=True, kw_only=True):
@@ -115,6 +120,9 @@ def decode(document: bytes, source: str) -> RoutingTable:
         total = sum(version.weight for version in model.versions)
         if total != 100:
             raise RoutingError(f"{source}: the weights of {name}'s versions add up to {total}: they must make 100")
+        host = urlsplit(model.example).hostname if model.example else None
+        if host and host not in table.image_hosts.public + table.image_hosts.private:
+            raise RoutingError(f"{source}: {name}'s example is at {host}: add that to image_hosts")
     return table
 
 

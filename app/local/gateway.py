@@ -1,0 +1,93 @@
+"""The gateway: its routing table, and its restart while requests come in."""
+
+import sys
+from collections.abc import Mapping
+from http import HTTPStatus
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import msgspec
+
+from app.gateway import routing
+from app.local.files import Folders, write
+from app.local.images import digest
+from app.local.pods import Pod
+from app.local.stack import Model, Stack
+from app.local.supervision import Group, Program, Supervisor
+
+HOST = "127.0.0.1"
+GROUP = "gateway"
+
+
+def group(port: int, folders: Folders) -> Group:
+    """Two places for the process around one socket, which the process manager holds."""
+    environment = {
+        "GATEWAY_LISTEN_FD": "0",
+        "GATEWAY_ROUTING_TABLE": str(folders.routing_table),
+        "GATEWAY_DRAIN_SECONDS": "1",
+        "GATEWAY_ACCESS_LOG": "true",
+    }
+    program = Program("http", (sys.executable, "-m", "app.gateway"), environment)
+    return Group(GROUP, (program,), socket=f"{HOST}:{port}")
+
+
+def template(restarts: int) -> str:
+    """The hash of what it runs."""
+    return digest("app/gateway", "app/protocol", "constraints.txt", also=(str(restarts),))
+
+
+def write_routing_table(stack: Stack, pods: Mapping[tuple[str, int], Pod], folders: Folders) -> None:
+    """Write the routing table; a gateway that runs takes it within a second."""
+    table = routing.RoutingTable(
+        default_model=stack.default_model,
+        models={name: _model(name, model, pods, stack.ports.mesh) for name, model in stack.models.items()},
+        image_hosts=stack.image_hosts,
+    )
+    document = msgspec.json.format(msgspec.json.encode(table))
+    routing.decode(document, str(folders.routing_table))
+    write(folders.routing_table, document)
+
+
+def _model(name: str, model: Model, pods: Mapping[tuple[str, int], Pod], mesh_port: int) -> routing.Model:
+    versions = tuple(
+        routing.Version(
+            version=version,
+            role="stable" if version == model.versions.stable else "canary",
+            weight=weight,
+            address=pods[name, version].grpc_address,
+        )
+        for version, weight in model.weights.items()
+    )
+    return routing.Model(
+        address=f"{HOST}:{mesh_port}",
+        authority=name,
+        versions=versions,
+        input=model.input,
+        output=model.output,
+    )
+
+
+def roll(port: int, folders: Folders, supervisor: Supervisor) -> None:
+    """Start the gateway in its free place, then end the one in the other.
+
+    Both accept from the same socket; a connection that neither has accepted yet waits in it.
+    """
+    supervisor.add(group(port, folders))
+    places = supervisor.groups()[GROUP]
+    running = [place.name for place in places if place.runs]
+    free = next((place.name for place in places if not place.runs), None)
+    if free is None:  # An earlier restart was interrupted.
+        free = running.pop()
+        supervisor.stop(free)
+    supervisor.start(free)
+    supervisor.wait_until(lambda: _is_ready(port), free, 30)
+    for old in running:
+        supervisor.stop(old)
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with urlopen(f"http://{HOST}:{port}/readyz", timeout=2) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except (URLError, OSError):
+        return False

@@ -1,0 +1,86 @@
+"""The sidecar: puts the wanted versions of a model in place, says when they are, and stays."""
+
+import argparse
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import NoReturn
+
+from aiohttp import web
+
+from app.model_sync.command import run, version
+from app.model_sync.errors import Kind, SyncError
+from app.model_sync.status import Status
+from app.model_sync.store import ModelStore
+from app.model_sync.sync import Synchroniser
+
+POLL_SECONDS = 5
+KEPT = 2
+"""Versions that following keeps: TF Serving loads the newest before it lets go of the one before."""
+
+
+def main() -> NoReturn:
+    """Run the sidecar; a failure is one line on stderr and exit code 1."""
+    # Nothing needs saying goodbye to: whatever a kill leaves behind, the next start continues.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
+    os.umask(0o022)  # The model server is another user.
+    run("model-sync", _sync(_arguments()))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m app.model_sync", description=__doc__)
+    parser.add_argument("--bucket", required=True)
+    parser.add_argument("--model", required=True)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--versions", type=version, nargs="+", metavar="N", help="exactly these")
+    which.add_argument("--follow", choices=["latest"], help="the highest complete one, and new ones as they appear")
+    parser.add_argument("--directory", type=Path, required=True, help="what the model server reads")
+    parser.add_argument("--host", default="0.0.0.0", help="for /livez, /readyz and /metrics")  # noqa: S104 - kubelet asks there
+    parser.add_argument("--port", type=int, default=9697)
+    return parser.parse_args()
+
+
+async def _sync(arguments: argparse.Namespace) -> None:
+    status = Status()
+    store = ModelStore(arguments.bucket, arguments.model)
+    synchroniser = Synchroniser(store, arguments.directory, status)
+    await _serve(status, arguments.host, arguments.port)
+    if arguments.follow:
+        await _follow_latest(store, synchroniser, status)
+    await synchroniser.sync(arguments.versions)
+    status.ready = True
+    print(f"model-sync: {arguments.model}: in place: {', '.join(map(str, arguments.versions))}", flush=True)
+    await asyncio.Event().wait()
+
+
+async def _serve(status: Status, host: str, port: int) -> None:
+    runner = web.AppRunner(status.application(), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        raise SyncError(Kind.PORT, f"cannot listen on {host}:{port}: {error.strerror}; choose another --port") from None
+
+
+async def _follow_latest(store: ModelStore, synchroniser: Synchroniser, status: Status) -> NoReturn:
+    told = ""
+    while True:
+        try:
+            latest = await store.latest()
+            newest = sorted({latest, *synchroniser.visible()})[-KEPT:]
+            await synchroniser.sync(newest)
+            status.ready = True
+            message = f"in place: {', '.join(map(str, newest))}"
+        except SyncError as error:
+            status.failures.labels(error.kind.value).inc()
+            message = f"{error}; trying again every {POLL_SECONDS} s"
+        if message != told:
+            told = message
+            print(f"model-sync: {message}", flush=True)
+        await asyncio.sleep(POLL_SECONDS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""The model store: one model's versions in a bucket of any S3 API, with its errors in plain words."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import obstore
+from obstore import Bytes
+from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import S3Store
+
+from app.model_sync.errors import Kind, SyncError
+from app.model_sync.manifest import MANIFEST, File, Manifest, decode_manifest
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+MODEL_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+"""What a model may be called: a DNS label, since Kubernetes objects carry the name."""
+
+_SOURCES_OF_CREDENTIALS = {
+    "static keys": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    "IRSA": ("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"),
+    "EKS Pod Identity": ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+}
+
+# With its jitter 10 to 30 seconds in all: time for a proxy to come up. After that the pod's own restarts back off.
+_RETRIES: "RetryConfig" = {
+    "max_retries": 10,
+    "backoff": {"init_backoff": timedelta(milliseconds=500), "max_backoff": timedelta(seconds=10), "base": 2},
+    "retry_timeout": timedelta(minutes=3),
+}
+
+
+class ModelStore:
+    """One model's versions in a bucket.
+
+    Endpoint, region and credentials come from the standard AWS environment variables; ``options`` go to ``S3Store``
+    and win over them. Every method raises SyncError: for a bucket or object that is not there, for denied access, and
+    once the client's own retries of whatever else failed are used up.
+    """
+
+    def __init__(self, bucket: str, model: str, **options: Any) -> None:
+        if not MODEL_NAME.fullmatch(model):
+            raise SyncError(
+                Kind.MODEL,
+                f"the model's name is {model!r}: it must have 1 to 63 lower-case letters, digits or inner hyphens",
+            )
+        self._bucket = bucket
+        self._prefix = f"models/{model}"
+        self._client = _connect(bucket, options)
+
+    def url(self, version: int, path: str = "") -> str:
+        """Where a version, or a file of it, is: for messages."""
+        return f"s3://{self._bucket}/{self._prefix}/{version}/{path}"
+
+    async def versions(self) -> list[int]:
+        """The versions that have at least one object, complete or not, lowest first."""
+        with self._explained(f"s3://{self._bucket}/{self._prefix}/"):
+            listed = await obstore.list_with_delimiter_async(self._client, self._prefix)
+        names = (prefix.rpartition("/")[2] for prefix in listed["common_prefixes"])
+        return sorted(int(name) for name in names if re.fullmatch(r"[1-9][0-9]{0,17}", name))
+
+    async def latest(self) -> int:
+        """The highest complete version; also raises SyncError when there is none."""
+        for version in reversed(await self.versions()):
+            if await self.is_complete(version):
+                return version
+        raise SyncError(Kind.MISSING, f"s3://{self._bucket}/{self._prefix}/ has no complete version yet")
+
+    async def is_complete(self, version: int) -> bool:
+        """Whether the version has its manifest."""
+        with self._explained(self.url(version, MANIFEST)):
+            try:
+                await obstore.head_async(self._client, self._key(version, MANIFEST))
+            except FileNotFoundError as error:
+                if "NoSuchBucket" in str(error):
+                    raise
+                return False
+        return True
+
+    async def manifest(self, version: int) -> Manifest:
+        """The version's manifest; also raises SyncError when there is none, saying what is there instead."""
+        url = self.url(version, MANIFEST)
+        with self._explained(url):
+            try:
+                answer = await obstore.get_async(self._client, self._key(version, MANIFEST))
+                return decode_manifest(bytes(await answer.bytes_async()), url)
+            except FileNotFoundError as error:
+                if "NoSuchBucket" in str(error):
+                    raise
+        versions = await self.versions()
+        if version in versions:
+            raise SyncError(
+                Kind.MANIFEST,
+                f"{self.url(version)} has no {MANIFEST}: its upload was not finished; upload it again",
+            )
+        there = ", ".join(map(str, versions)) or "none"
+        raise SyncError(Kind.MISSING, f"{self.url(version)} is empty: there is no such version (there are: {there})")
+
+    async def read(self, version: int, file: File, start: int, end: int) -> Bytes:
+        """The bytes of a file from ``start`` up to ``end``."""
+        url = self.url(version, file.path)
+        with self._explained(url):
+            part = await obstore.get_range_async(self._client, self._key(version, file.path), start=start, end=end)
+        if len(part) != end - start:
+            raise SyncError(
+                Kind.CHECKSUM,
+                f"{url} has {start + len(part)} bytes and should have {file.size}: it was changed after its upload",
+            )
+        return part
+
+    async def write(self, version: int, path: str, content: bytes | Iterator[bytes]) -> None:
+        """Put one file of a version; from an iterator in several parts."""
+        with self._explained(self.url(version, path)):
+            await obstore.put_async(self._client, self._key(version, path), content, max_concurrency=4)
+
+    async def finish(self, version: int, contents: Manifest) -> None:
+        """Write the manifest, which makes the version complete; raises SyncError if there is one."""
+        url = self.url(version, MANIFEST)
+        with self._explained(url):
+            try:
+                key = self._key(version, MANIFEST)
+                await obstore.put_async(self._client, key, contents.encode(), mode="create")
+            except AlreadyExistsError:
+                raise SyncError(Kind.MODEL, f"{url} was written by another upload in the meantime") from None
+
+    def _key(self, version: int, path: str) -> str:
+        return f"{self._prefix}/{version}/{path}"
+
+    @contextmanager
+    def _explained(self, url: str) -> Iterator[None]:
+        try:
+            yield
+        except (BaseError, FileNotFoundError) as error:
+            raise self._explanation(error, url) from None
+
+    def _explanation(self, error: Exception, url: str) -> SyncError:
+        text = str(error).partition("\n\nDebug source:")[0]
+        answer = re.search(r"<Code>(.*?)</Code>(?:\s*<Message>(.*?)</Message>)?", text, re.DOTALL)
+        code, reason = (
+            (answer[1], answer[2] or "") if answer else ("", _one_line(text.removeprefix("Generic S3 error: ")))
+        )
+        if code == "NoSuchBucket":
+            return SyncError(Kind.MISSING, f"there is no bucket {self._bucket!r} at {_endpoint() or 'AWS'}")
+        if isinstance(error, PermissionDeniedError | UnauthenticatedError):
+            return SyncError(
+                Kind.DENIED,
+                f"access to {url} was denied ({code}: {_one_line(reason)}): the role needs s3:GetObject there and"
+                " s3:ListBucket on the bucket",
+            )
+        if isinstance(error, FileNotFoundError):
+            return SyncError(Kind.MISSING, f"{url} is not there")
+        if code == "InvalidRange":
+            return SyncError(
+                Kind.CHECKSUM, f"{url} has fewer bytes than its manifest says: it was changed after its upload"
+            )
+        return SyncError(Kind.UNREACHABLE, f"{url} could not be reached: {code and code + ': '}{_one_line(reason)}")
+
+
+def _connect(bucket: str, options: dict[str, Any]) -> S3Store:
+    client: ClientConfig = {
+        # A part on a slow link may take minutes; a connection that stands still may not.
+        "timeout": timedelta(minutes=5),
+        "read_timeout": timedelta(seconds=20),
+        "allow_http": _plain_http_allowed(_endpoint()),
+    }
+    # The two of the standard names that the client does not know itself.
+    if authorities := os.environ.get("AWS_CA_BUNDLE"):
+        client["root_certificate"] = Path(authorities).read_bytes()
+    if sts := os.environ.get("AWS_ENDPOINT_URL_STS"):
+        options = {"sts_endpoint": sts, **options}
+    if "credential_provider" not in options:
+        _require_credentials()
+    return S3Store(bucket, client_options=client, retry_config=_RETRIES, **options)
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+
+
+def _require_credentials() -> None:
+    """Without this the client would ask the instance metadata for the node's own role, which has no business here."""
+    if any(all(os.environ.get(name) for name in names) for names in _SOURCES_OF_CREDENTIALS.values()):
+        return
+    ways = "; ".join(f"{source}: {', '.join(names)}" for source, names in _SOURCES_OF_CREDENTIALS.items())
+    raise SyncError(Kind.CREDENTIALS, f"no AWS credentials in the environment; it needs one of ({ways})")
+
+
+def _plain_http_allowed(endpoint: str | None) -> bool:
+    url = urlsplit(endpoint or "https://")
+    if url.scheme == "https":
+        return False
+    host = url.hostname or ""
+    try:
+        near = ipaddress.ip_address(host).is_private
+    except ValueError:
+        near = "." not in host or host.endswith((".svc", ".cluster.local", ".localhost"))
+    if url.scheme == "http" and host and near:
+        return True
+    raise SyncError(
+        Kind.CREDENTIALS,
+        f"the endpoint is {endpoint!r}: it must be an https URL, or an http one on this machine or in the cluster",
+    )
+
+
+def _one_line(text: str) -> str:
+    return re.sub(r"\s+", " ", text).strip()

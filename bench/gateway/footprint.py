@@ -1,0 +1,81 @@
+"""What a gateway takes: time to its first answer, memory under load, disk."""
+
+import statistics
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from bench.gateway import load
+from bench.gateway.gateways import Gateway, start
+from bench.gateway.world import World
+
+CLIENTS = 16
+SAMPLING_INTERVAL = 0.05  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """Seconds; megabytes of 10^6 bytes."""
+
+    first_answer: float
+    """Median over the starts, from the start of the process to its first prediction."""
+    peak_resident: float
+    """Highest resident set size of each process, added up."""
+    peak_proportional: float
+    """Highest proportional set size seen of all processes together: what they share is counted once."""
+    installed: float
+
+
+def measure(
+    gateway: Gateway, world: World, directory: Path, urls: list[str], *, starts: int, seconds: int
+) -> Footprint:
+    times = []
+    # The first start reads the files from disk and is not counted.
+    for _ in range(starts):
+        with start(gateway, world, directory, urls[0]) as running:
+            times.append(running.first_answer)
+    with start(gateway, world, directory, urls[0]) as running, _PeakMemory(running.process.tree()) as peak:
+        times.append(running.first_answer)
+        bodies = [gateway.body(url) for url in urls]
+        load.run(running.url(), bodies, clients=CLIENTS, seconds=seconds)
+        resident = sum(_high_water_mark(process.pid) for process in running.process.tree())
+    return Footprint(
+        first_answer=statistics.median(times[1:]),
+        peak_resident=resident / 1e6,
+        peak_proportional=peak.bytes / 1e6,
+        installed=gateway.environment.installed_bytes() / 1e6,
+    )
+
+
+def _high_water_mark(pid: int) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+class _PeakMemory:
+    """Samples the proportional set size of some processes until the ``with`` block ends."""
+
+    def __init__(self, processes: list[psutil.Process]) -> None:
+        self.bytes = 0
+        self._processes = processes
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample)
+
+    def __enter__(self) -> "_PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._stop.wait(SAMPLING_INTERVAL):
+            try:
+                self.bytes = max(self.bytes, sum(process.memory_full_info().pss for process in self._processes))
+            except psutil.NoSuchProcess:
+                return
