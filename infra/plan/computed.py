@@ -23,7 +23,6 @@ _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "aws:s3/bucket:Bucket": ("arn", "bucketDomainName", "bucketRegionalDomainName"),
     "docker:index/image:Image": ("repoDigest", "baseImageName"),
     "eks:index:Cluster": ("clusterSecurityGroupId",),
-    "eks:index:ManagedNodeGroup": (),
 }
 
 
@@ -50,6 +49,14 @@ def outputs(kind: str, name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "aws:ec2/launchTemplate:LaunchTemplate":
         result["latestVersion"] = 1
     return result
+
+
+def children(kind: str, name: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The children of a remote component that it gives to the program: by output, their types and what they have."""
+    if kind == "eks:index:ManagedNodeGroup":
+        group = {"name": reference(name, "autoscalingGroup")}
+        return {"nodeGroup": ("aws:eks/nodeGroup:NodeGroup", {"resources": [{"autoscalingGroups": [group]}]})}
+    return {}
 
 
 def _cluster(name: str) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Evaluation:
 
 class _Computed(mocks.Mocks):
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
-        return computed.invoke(args.token, args.args), None
+        return computed.invoke(args.token, args.args), []
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         return computed.identifier(args.typ, args.name, args.inputs), {
@@ -86,14 +86,17 @@ class _RecordingMonitor(mocks.MockMonitor):
         self.stack = stack
         self.recorded: dict[str, Resource] = {}
         self.exported: dict[str, Any] = {}
+        self.unseen: set[str] = set()
+        """URNs of children that are made at deployment: they are named by the component that makes them."""
 
     def make_urn(self, parent: str, type_: str, name: str) -> str:
         parent_type = parent.split("::")[2] if parent else ""
         qualified = type_ if parent_type in ("", STACK_TYPE) else f"{parent_type}${type_}"
         return f"urn:pulumi:{self.stack}::{conventions.PROJECT}::{qualified}::{name}"
 
-    def RegisterResource(self, request: resource_pb2.RegisterResourceRequest) -> Any:  # noqa: N802 (the SDK's name)
+    def RegisterResource(self, request: resource_pb2.RegisterResourceRequest) -> Any:
         response = super().RegisterResource(request)
+        self._hand_out_children(request, response)
         if request.type != STACK_TYPE:
             if response.urn in self.recorded:
                 raise ValueError(
@@ -105,8 +108,10 @@ class _RecordingMonitor(mocks.MockMonitor):
                 name=request.name,
                 parent=None if f"::{STACK_TYPE}::" in request.parent else request.parent or None,
                 inputs=_plain_struct(request.object),
-                depends_on=frozenset(request.dependencies)
-                | {urn for urns in request.propertyDependencies.values() for urn in urns.urns},
+                depends_on=frozenset(request.dependencies).union(
+                    *(urns.urns for urns in request.propertyDependencies.values())
+                )
+                - self.unseen,
                 provider=request.provider,
                 component=not request.custom and not request.remote,
                 remote=request.remote,
@@ -116,14 +121,22 @@ class _RecordingMonitor(mocks.MockMonitor):
             )
         return response
 
-    def SupportsFeature(self, request: Any) -> Any:  # noqa: N802 (the SDK's name)
+    def _hand_out_children(self, request: Any, response: Any) -> None:
+        """Give a remote component those of its children, made at deployment alone, that the program asks it for."""
+        for output, (kind, state) in computed.children(request.type, request.name).items():
+            urn = self.make_urn(response.urn, kind, request.name)
+            self.unseen.add(urn)
+            self.resources[urn] = self.ResourceRegistration(urn, computed.reference(request.name, output), state)
+            response.object[output] = {rpc._special_sig_key: rpc._special_resource_sig, "urn": urn}
+
+    def SupportsFeature(self, request: Any) -> Any:
         response = super().SupportsFeature(request)
         # A resource given as an argument shall arrive as its id or URN: made again from its URN in another thread, it
         # can wait for itself.
         response.hasSupport = response.hasSupport and request.id != "resourceReferences"
         return response
 
-    def RegisterResourceOutputs(self, request: resource_pb2.RegisterResourceOutputsRequest) -> Any:  # noqa: N802
+    def RegisterResourceOutputs(self, request: resource_pb2.RegisterResourceOutputsRequest) -> Any:
         if f"::{STACK_TYPE}::" in request.urn:
             self.exported = _plain_struct(request.outputs)
         return super().RegisterResourceOutputs(request)
