@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from infra import conventions, versions
+from infra import conventions, instances, versions
 
 
 def _network(text: str) -> str:
@@ -39,9 +39,18 @@ def _kubernetes(text: str) -> str:
     return text
 
 
+def _retention(days: int) -> int:
+    if days not in _RETENTIONS:
+        raise ValueError(f"CloudWatch keeps logs for one of these numbers of days: {', '.join(map(str, _RETENTIONS))}")
+    return days
+
+
 def _dns_label(max_length: int) -> StringConstraints:
     return StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=max_length)
 
+
+# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+_RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 
 Cidr = Annotated[str, AfterValidator(_network)]
 HostName = Annotated[
@@ -54,9 +63,11 @@ Positive = Annotated[int, Field(ge=1)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 RoleArn = Annotated[str, StringConstraints(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+$")]
 CertificateArn = Annotated[str, StringConstraints(pattern=r"^arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/[\w-]+$")]
+InstanceType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$")]
 AccountId = Annotated[str, StringConstraints(pattern=r"^\d{12}$")]
 Cpu = Annotated[str, StringConstraints(pattern=r"^(\d+m|\d+(\.\d{1,3})?)$")]
 Memory = Annotated[str, StringConstraints(pattern=r"^\d+(Mi|Gi)$")]
+LogDays = Annotated[int, AfterValidator(_retention)]
 Accelerator = Literal["cpu", "gpu"]
 
 
@@ -84,13 +95,20 @@ class Network(Part):
 
     cidr: Cidr = "10.0.0.0/16"
     """The VPC's addresses, /16 to /20: every zone has room for its nodes' pods."""
-    zones: Annotated[int, Field(ge=2, le=3)] = 3
-    """Availability zones to spread over."""
+    zones: Annotated[tuple[Literal["a", "b", "c", "d", "e", "f"], ...], Field(min_length=2, max_length=3)] = (
+        "a",
+        "b",
+        "c",
+    )
+    """The letters of the availability zones to spread over; a new one goes to the end, or subnets move."""
     nat: Literal["single", "per-zone"] = "single"
     """One NAT gateway costs a third of three, and takes every zone's way out with it when its own zone fails."""
-    interface_endpoints: tuple[Literal["ecr.api", "ecr.dkr", "sts", "logs", "eks-auth"], ...] = ()
-    """AWS services reached without leaving the VPC, each at a price per zone and hour; S3's gateway endpoint is free."""
-    flow_log_days: Positive = 30
+    interface_endpoints: tuple[
+        Literal["autoscaling", "ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "elasticloadbalancing", "logs", "sts"],
+        ...,
+    ] = ()
+    """AWS services reached without leaving the VPC, each at a price per zone and hour; S3's endpoint is free."""
+    flow_log_days: LogDays = 30
     """How long the VPC's flow logs are kept."""
 
     @model_validator(mode="after")
@@ -100,6 +118,9 @@ class Network(Part):
             raise ValueError(
                 f"cidr is a /{prefix}: a VPC here takes a /16 to a /20, so that every zone's pods have room"
             )
+        for what, values in (("zones", self.zones), ("interfaceEndpoints", self.interface_endpoints)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{what} names one twice ({', '.join(values)}): name each once")
         return self
 
 
@@ -116,9 +137,19 @@ class EksCluster(Part):
     admins: tuple[RoleArn, ...] = ()
     """IAM roles with all rights in the cluster, beside the one that made it."""
     viewers: tuple[RoleArn, ...] = ()
-    """IAM roles that may look and not touch."""
-    log_days: Positive = 30
+    """IAM roles that may look and not touch; secrets stay hidden."""
+    log_days: LogDays = 30
     """How long the control plane's logs are kept."""
+
+    @model_validator(mode="after")
+    def _one_entry_each(self) -> Self:
+        entries = self.admins + self.viewers
+        for role in entries:
+            if entries.count(role) > 1:
+                raise ValueError(
+                    f"{role} is named more than once in admins and viewers: EKS takes one entry for a role"
+                )
+        return self
 
 
 class ExistingCluster(Part):
@@ -131,13 +162,16 @@ class ExistingCluster(Part):
     """Where images are pushed to and pulled from, such as localhost:5001."""
     object_store: str | None = None
     """The URL of an S3 API; without one, a server of it runs in the cluster."""
+    metrics_server: Literal["install", "install-without-kubelet-tls", "present"] = "install"
+    """What autoscaling measures with: kind's kubelets have certificates that nobody signed, and k3d brings its own."""
 
 
 class NodeGroup(Part):
     """Machines of one kind, scaled by the cluster autoscaler."""
 
     accelerator: Accelerator = "cpu"
-    instance_types: Annotated[tuple[str, ...], Field(min_length=1)]
+    instance_types: Annotated[tuple[InstanceType, ...], Field(min_length=1)]
+    """Machines of the amd64 architecture; those with GPUs are all of one family."""
     gpus: Positive | None = None
     """GPUs of each machine; what the autoscaler counts with while the group has none running."""
     capacity: Literal["on-demand", "spot"] = "on-demand"
@@ -151,6 +185,22 @@ class NodeGroup(Part):
             raise ValueError(
                 f"accelerator is {self.accelerator} and gpus is {self.gpus}: gpus goes with accelerator gpu"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _machines_fit(self) -> Self:
+        for machine in self.instance_types:
+            if instances.is_arm(machine):
+                raise ValueError(f"instanceTypes names {machine}, which is arm64: images here are built for amd64")
+        families = sorted({instances.family(machine) for machine in self.instance_types})
+        known = ", ".join(instances.ACCELERATORS)
+        if self.accelerator == "gpu" and (len(families) > 1 or families[0] not in instances.ACCELERATORS):
+            raise ValueError(
+                f"instanceTypes are of {', '.join(families)}: a group with accelerator gpu has one family of {known},"
+                " since its label names the one kind of GPU that the autoscaler waits for"
+            )
+        if self.accelerator == "cpu" and (wasted := [name for name in families if name in instances.ACCELERATORS]):
+            raise ValueError(f"instanceTypes are of {', '.join(wasted)}, which have GPUs: set accelerator gpu")
         return self
 
 
@@ -314,7 +364,8 @@ class TensorflowModel(_Model):
             raise ValueError("canary.strategy is weighted without versions.canary: a weight is shared by two versions")
         if isinstance(self.canary, Progressive) and self.versions.canary is not None:
             raise ValueError(
-                "canary.strategy is progressive with versions.canary: raise versions.stable instead, Flagger does the rest"
+                "canary.strategy is progressive with versions.canary: raise versions.stable instead, Flagger does the"
+                " rest"
             )
         if self.canary is None and self.versions.canary is not None:
             raise ValueError("versions.canary without canary: say its strategy and weight")
@@ -401,8 +452,11 @@ def _conflicts_on_aws(settings: Settings, cluster: EksCluster) -> Iterator[str]:
             " Services and machines need addresses of their own"
         )
     accelerators = {group.accelerator for group in settings.node_groups.values()}
-    if "cpu" not in accelerators:
-        yield "nodeGroups has none with accelerator cpu: the mesh, the gateway and the add-ons run there"
+    if not any(group.accelerator == "cpu" and group.size.min > 0 for group in settings.node_groups.values()):
+        yield (
+            "nodeGroups has none with accelerator cpu and size.min of at least 1: the autoscaler itself, the mesh and"
+            " the gateway run there"
+        )
     for name, model in settings.models.items():
         if model.accelerator not in accelerators:
             yield f"models.{name}.accelerator is {model.accelerator}, and no node group has it: add one to nodeGroups"

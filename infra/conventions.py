@@ -17,6 +17,13 @@ NODE_GROUP_NAME_MAX: Final = 20
 MODELS_NAMESPACE: Final = "models"
 GATEWAY_NAMESPACE: Final = "gateway"
 INGRESS_NAMESPACE: Final = "ingress"
+MONITORING_NAMESPACE: Final = "monitoring"
+
+# The port of model-sync's metrics, in every pod that has one: Prometheus finds it by this name.
+MODEL_SYNC_PORT_NAME: Final = "http-sync"
+
+# What a pod asks the device plugin for, and the taint that keeps all others off the machines that have it.
+GPU_RESOURCE: Final = "nvidia.com/gpu"
 
 
 @dataclass(frozen=True, kw_only=True)
