@@ -154,7 +154,6 @@ def prometheus_values(*, mirror: str | None) -> Values:
                 "retention": "24h",
                 "resources": requests_and_limits("200m", "2Gi"),
                 "podMonitorSelectorNilUsesHelmValues": False,
-                "serviceMonitorSelectorNilUsesHelmValues": False,
             },
             "additionalPodMonitors": [_proxies(), _model_sync()],
         },

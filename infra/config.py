@@ -411,7 +411,8 @@ class Settings(Part):
     network: Network = Network()
     node_groups: dict[NodeGroupName, NodeGroup] = {}
     image_mirror: str | None = None
-    """A registry that holds all of the charts' images, for accounts without a way to the internet."""
+    """A registry that holds the charts under charts/, and their images under their own paths without the host: for
+    accounts without a way to the internet."""
     model_store: ModelStore = ModelStore()
     ingress: Ingress
     image_hosts: ImageHosts = ImageHosts()

@@ -44,14 +44,15 @@ def subnets(cidr: str, zones: int) -> Subnets:
     )
 
 
-def s3_endpoint_policy() -> iam.Document:
+def s3_endpoint_policy(region: str) -> iam.Document:
     """What may go through the endpoint of S3: objects are read, the account's own buckets listed, nothing is written.
 
     Objects of any bucket, since a registry keeps its images' layers in buckets of its own, and registry.k8s.io in ones
     that it does not name: https://github.com/kubernetes/registry.k8s.io/blob/main/cmd/archeio/docs/request-handling.md
     """
     mine = {"StringEquals": {"aws:ResourceAccount": "${aws:PrincipalAccount}"}}
-    statements = iam.allow(["s3:GetObject"], ["arn:*:s3:::*/*"]), iam.allow(["s3:ListBucket"], ["arn:*:s3:::*"], mine)
+    buckets = f"arn:{iam.partition(region)}:s3:::*"
+    statements = iam.allow(["s3:GetObject"], [f"{buckets}/*"]), iam.allow(["s3:ListBucket"], [buckets], mine)
     return iam.document(*({**statement, "Principal": "*"} for statement in statements))
 
 
@@ -203,7 +204,7 @@ class Network(pulumi.ComponentResource):
             service_name=f"com.amazonaws.{self._args.scope.region}.s3",
             vpc_endpoint_type="Gateway",
             route_table_ids=route_table_ids,
-            policy=json.dumps(s3_endpoint_policy()),
+            policy=json.dumps(s3_endpoint_policy(self._args.scope.region)),
             tags=self._tags("s3"),
             opts=self._child,
         )
