@@ -15,12 +15,20 @@ MODEL_NAME_MAX: Final = 30
 NODE_GROUP_NAME_MAX: Final = 20
 
 MODELS_NAMESPACE: Final = "models"
+MODELS_BASELINE_NAMESPACE: Final = "models-baseline"
 GATEWAY_NAMESPACE: Final = "gateway"
 INGRESS_NAMESPACE: Final = "ingress"
 MONITORING_NAMESPACE: Final = "monitoring"
 
 # The port of model-sync's metrics, in every pod that has one: Prometheus finds it by this name.
 MODEL_SYNC_PORT_NAME: Final = "http-sync"
+MODEL_SYNC_PORT: Final = 9697
+GATEWAY_PORT: Final = 9696
+SERVING_GRPC_PORT: Final = 8500
+
+# Where EKS's agent on each node gives pods their credentials:
+# https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html
+POD_IDENTITY_ADDRESS: Final = "169.254.170.23"
 
 # What a pod asks the device plugin for, and the taint that keeps all others off the machines that have it.
 GPU_RESOURCE: Final = "nvidia.com/gpu"

@@ -48,6 +48,8 @@ def outputs(kind: str, name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
         result |= _cluster(name)
     if kind == "aws:ec2/launchTemplate:LaunchTemplate":
         result["latestVersion"] = 1
+    if kind == "kubernetes:core/v1:Service" and (inputs.get("spec") or {}).get("type") == "LoadBalancer":
+        result["status"] = {"loadBalancer": {"ingress": [{"hostname": reference(name, "hostname")}]}}
     return result
 
 
