@@ -5,9 +5,12 @@ credentials and the generated documentation use it too.
 """
 
 import ipaddress
+import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
+import pulumi
+from pulumi.runtime import config as runtime_config
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -475,6 +478,11 @@ def _conflicts_in_production(settings: Settings) -> Iterator[str]:
         yield "ingress.grpc.enabled without certificateArn and protect true: gRPC from outside needs TLS"
 
 
+_NAMESPACE: Final = f"{conventions.PROJECT}:"
+_SECRETS: Final = frozenset({f"{_NAMESPACE}apiKeys"})
+"""Keys that are read where they are used, as secrets, and never become part of the settings."""
+
+
 class SettingsError(ValueError):
     """A stack file that cannot be used; the message has one line for each thing that is wrong."""
 
@@ -498,3 +506,19 @@ def _line(source: str, problem: Any) -> str:
     value = problem["input"]
     shown = "" if isinstance(value, Mapping | BaseModel) or problem["type"] == "missing" else f" is {value!r}:"
     return " ".join(f"{source}: {key}{shown} {message}".split()).removeprefix(": ")
+
+
+def load() -> Settings:
+    """The settings of the stack that Pulumi runs; raises SettingsError as ``parse`` does."""
+    stack = pulumi.get_stack()
+    values = {
+        key.removeprefix(_NAMESPACE): _value(text)
+        for key, text in runtime_config.CONFIG.items()
+        if key.startswith(_NAMESPACE) and key not in _SECRETS
+    }
+    return parse(values, stack=stack, region=pulumi.Config("aws").get("region"), source=f"Pulumi.{stack}.yaml")
+
+
+def _value(text: str) -> Any:
+    """Pulumi hands over lists and maps as JSON, and all else as text."""
+    return json.loads(text) if text.startswith(("{", "[")) else text
