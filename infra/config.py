@@ -6,8 +6,10 @@ credentials and the generated documentation use it too.
 
 import ipaddress
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 import pulumi
 from pulumi.runtime import config as runtime_config
@@ -35,6 +37,13 @@ def _network(text: str) -> str:
     return text
 
 
+def _s3_api(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or url.path.strip("/") or not re.fullmatch(_HOST_NAME, url.hostname or ""):
+        raise ValueError("must be http(s)://host or http(s)://host:port, and host a name: the mesh knows hosts by name")
+    return text
+
+
 def _kubernetes(text: str) -> str:
     if text not in versions.END_OF_SUPPORT:
         known = ", ".join(versions.END_OF_SUPPORT)
@@ -52,13 +61,15 @@ def _dns_label(max_length: int) -> StringConstraints:
     return StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=max_length)
 
 
+# The last label begins with a letter: no address is a name.
+_HOST_NAME: Final = r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?$"
+
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 _RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 
 Cidr = Annotated[str, AfterValidator(_network)]
-HostName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+$")
-]
+HostName = Annotated[str, StringConstraints(pattern=_HOST_NAME)]
+S3Api = Annotated[str, AfterValidator(_s3_api)]
 ModelName = Annotated[str, _dns_label(conventions.MODEL_NAME_MAX)]
 NodeGroupName = Annotated[str, _dns_label(conventions.NODE_GROUP_NAME_MAX)]
 StackName = Annotated[str, _dns_label(conventions.STACK_NAME_MAX)]
@@ -163,8 +174,10 @@ class ExistingCluster(Part):
     """The kubeconfig context; no other is ever touched."""
     registry: str
     """Where images are pushed to and pulled from, such as localhost:5001."""
-    object_store: str | None = None
+    object_store: S3Api | None = None
     """The URL of an S3 API; without one, a server of it runs in the cluster."""
+    node_host: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")] = "localhost"
+    """Where a node's ports answer, one of which is the ingress; a kind cluster can publish them on localhost."""
     metrics_server: Literal["install", "install-without-kubelet-tls", "present"] = "install"
     """What autoscaling measures with: kind's kubelets have certificates that nobody signed, and k3d brings its own."""
 
@@ -441,8 +454,11 @@ def _conflicts(settings: Settings) -> Iterator[str]:
         yield f"defaultModel is {settings.default_model}, which has no input and output: POST /predict needs them"
     if isinstance(settings.cluster, EksCluster):
         yield from _conflicts_on_aws(settings, settings.cluster)
-    elif settings.node_groups:
-        yield "nodeGroups with cluster.kind existing: an existing cluster brings its own nodes; remove them"
+    else:
+        if settings.node_groups:
+            yield "nodeGroups with cluster.kind existing: an existing cluster brings its own nodes; remove them"
+        if settings.ingress.certificate_arn:
+            yield "ingress.certificateArn with cluster.kind existing: only a load balancer of AWS serves it; remove it"
     if settings.protect:
         yield from _conflicts_in_production(settings)
 
@@ -517,6 +533,11 @@ def load() -> Settings:
         if key.startswith(_NAMESPACE) and key not in _SECRETS
     }
     return parse(values, stack=stack, region=pulumi.Config("aws").get("region"), source=f"Pulumi.{stack}.yaml")
+
+
+def api_keys() -> pulumi.Output[list[str]] | None:
+    """The keys of clients, which are never told; none where the stack file has none."""
+    return pulumi.Config().get_secret_object("apiKeys")
 
 
 def _value(text: str) -> Any:
