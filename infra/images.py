@@ -15,6 +15,7 @@ from infra.config import Accelerator
 ROOT: Final = Path(__file__).resolve().parent.parent
 PLATFORM: Final = "linux/amd64"
 TAG_LENGTH: Final = 16
+_COPY: Final = "infra/copy.Dockerfile"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +55,19 @@ SERVING: Final[Mapping[Accelerator, Build]] = {
 }
 
 
-def builds(accelerators: frozenset[Accelerator]) -> tuple[Build, ...]:
-    """What a stack needs whose models run on these accelerators."""
-    return (GATEWAY, MODEL_SYNC, *(SERVING[accelerator] for accelerator in sorted(accelerators)))
+def copy_of(model: str, source: str) -> Build:
+    """A copy in our registry of the image that a model brings, so that what runs does not depend on others' registries."""
+    return Build(image=f"model-{model}", dockerfile=_COPY, sources=(_COPY,), arguments={"SOURCE": source})
+
+
+def builds(accelerators: frozenset[Accelerator], containers: Mapping[str, str]) -> tuple[Build, ...]:
+    """What a stack needs whose TensorFlow models run on these accelerators, and whose others bring these images."""
+    return (
+        GATEWAY,
+        MODEL_SYNC,
+        *(SERVING[accelerator] for accelerator in sorted(accelerators)),
+        *(copy_of(model, source) for model, source in sorted(containers.items())),
+    )
 
 
 def tag(build: Build, root: Path = ROOT) -> str:
@@ -99,6 +110,8 @@ class ImagesArgs:
     registry: Registry
     accelerators: frozenset[Accelerator]
     """Of the TensorFlow models: a serving image is built for each."""
+    containers: Mapping[str, str]
+    """The images that other models bring, by model."""
 
 
 class Images(pulumi.ComponentResource):
@@ -107,6 +120,8 @@ class Images(pulumi.ComponentResource):
     gateway: Output[str]
     model_sync: Output[str]
     serving: Mapping[Accelerator, Output[str]]
+    containers: Mapping[str, Output[str]]
+    """The copies of the images that models bring, by model."""
 
     def __init__(self, name: str, args: ImagesArgs, opts: ResourceOptions | None = None) -> None:
         super().__init__("model-serving:infra:Images", name, None, opts)
@@ -115,7 +130,17 @@ class Images(pulumi.ComponentResource):
         self.gateway = self._build(GATEWAY)
         self.model_sync = self._build(MODEL_SYNC)
         self.serving = {accelerator: self._build(SERVING[accelerator]) for accelerator in sorted(args.accelerators)}
-        self.register_outputs({"gateway": self.gateway, "model_sync": self.model_sync, "serving": dict(self.serving)})
+        self.containers = {
+            model: self._build(copy_of(model, image)) for model, image in sorted(args.containers.items())
+        }
+        self.register_outputs(
+            {
+                "gateway": self.gateway,
+                "model_sync": self.model_sync,
+                "serving": dict(self.serving),
+                "containers": dict(self.containers),
+            }
+        )
 
     def _build(self, build: Build) -> Output[str]:
         image = docker.Image(

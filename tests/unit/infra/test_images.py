@@ -41,14 +41,27 @@ def test_a_tag_changes_with_content_with_a_name_and_with_an_argument(root: Path)
 
 def _images() -> Evaluation:
     def program() -> None:
-        Images("images", ImagesArgs(registry=LocalRegistry("localhost:5001"), accelerators=frozenset({"cpu", "gpu"})))
+        Images(
+            "images",
+            ImagesArgs(
+                registry=LocalRegistry("localhost:5001"),
+                accelerators=frozenset({"cpu", "gpu"}),
+                containers={"flask": "example.com/flask@sha256:" + "0" * 64},
+            ),
+        )
 
     return evaluate(program, "kind")
 
 
 def test_every_image_is_built_for_the_nodes_platform_and_tagged_by_its_content() -> None:
     images = {it.name: it.inputs for it in _images().of_type("docker:index/image:Image")}
-    assert sorted(images) == ["images-gateway", "images-model-sync", "images-serving", "images-serving-gpu"]
+    assert sorted(images) == [
+        "images-gateway",
+        "images-model-flask",
+        "images-model-sync",
+        "images-serving",
+        "images-serving-gpu",
+    ]
     assert {it["build"]["platform"] for it in images.values()} == {"linux/amd64"}
     assert images["images-gateway"]["imageName"] == f"localhost:5001/gateway:{tag(GATEWAY)}"
 
@@ -59,12 +72,19 @@ def test_the_variant_for_gpus_is_chosen_by_a_build_argument() -> None:
 
 
 def test_no_image_is_built_for_an_accelerator_that_no_model_uses() -> None:
-    assert SERVING["gpu"] not in builds(frozenset({"cpu"}))
+    assert SERVING["gpu"] not in builds(frozenset({"cpu"}), {})
 
 
 def test_every_source_of_a_build_is_in_the_repository() -> None:
     from infra.images import ROOT
 
-    for build in builds(frozenset({"cpu", "gpu"})):
+    for build in builds(frozenset({"cpu", "gpu"}), {"flask": "it"}):
         for source in (*build.sources, build.dockerfile):
             assert (ROOT / source).exists(), f"{build.image}: {source}"
+
+
+def test_the_image_that_a_model_brings_is_copied_into_our_registry() -> None:
+    images = {it.name: it.inputs for it in _images().of_type("docker:index/image:Image")}
+    copy = images["images-model-flask"]
+    assert copy["build"]["args"]["SOURCE"].startswith("example.com/flask@sha256:")
+    assert copy["imageName"].startswith("localhost:5001/model-flask:")
