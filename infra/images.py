@@ -56,7 +56,7 @@ SERVING: Final[Mapping[Accelerator, Build]] = {
 
 
 def copy_of(model: str, source: str) -> Build:
-    """A copy in our registry of the image that a model brings, so that what runs does not depend on others' registries."""
+    """A copy of the image that a model brings: what runs depends on no registry but ours."""
     return Build(image=f"model-{model}", dockerfile=_COPY, sources=(_COPY,), arguments={"SOURCE": source})
 
 
