@@ -95,7 +95,7 @@ class _RecordingMonitor(mocks.MockMonitor):
         return f"urn:pulumi:{self.stack}::{conventions.PROJECT}::{qualified}::{name}"
 
     def RegisterResource(self, request: resource_pb2.RegisterResourceRequest) -> Any:
-        response = super().RegisterResource(request)
+        response = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         self._hand_out_children(request, response)
         if request.type != STACK_TYPE:
             if response.urn in self.recorded:
@@ -130,7 +130,7 @@ class _RecordingMonitor(mocks.MockMonitor):
             response.object[output] = {rpc._special_sig_key: rpc._special_resource_sig, "urn": urn}
 
     def SupportsFeature(self, request: Any) -> Any:
-        response = super().SupportsFeature(request)
+        response = super().SupportsFeature(request)  # type: ignore[no-untyped-call]
         # A resource given as an argument shall arrive as its id or URN: made again from its URN in another thread, it
         # can wait for itself.
         response.hasSupport = response.hasSupport and request.id != "resourceReferences"
@@ -139,7 +139,7 @@ class _RecordingMonitor(mocks.MockMonitor):
     def RegisterResourceOutputs(self, request: resource_pb2.RegisterResourceOutputsRequest) -> Any:
         if f"::{STACK_TYPE}::" in request.urn:
             self.exported = _plain_struct(request.outputs)
-        return super().RegisterResourceOutputs(request)
+        return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
 
 
 def _plain_struct(struct: Struct) -> dict[str, Any]:
