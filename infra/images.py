@@ -10,7 +10,7 @@ import pulumi
 import pulumi_docker as docker
 from pulumi import Output, ResourceOptions
 
-from infra.config import Accelerator
+from infra.config import Accelerator, ContainerModel, Model, TensorflowModel
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PLATFORM: Final = "linux/amd64"
@@ -53,6 +53,16 @@ SERVING: Final[Mapping[Accelerator, Build]] = {
     "cpu": _serving("serving", "cpu"),
     "gpu": _serving("serving-gpu", "gpu"),
 }
+
+
+def accelerators(models: Mapping[str, Model]) -> frozenset[Accelerator]:
+    """What the TensorFlow models run on."""
+    return frozenset(model.accelerator for model in models.values() if isinstance(model, TensorflowModel))
+
+
+def containers(models: Mapping[str, Model]) -> dict[str, str]:
+    """The images that models bring, by model."""
+    return {name: model.image for name, model in models.items() if isinstance(model, ContainerModel)}
 
 
 def copy_of(model: str, source: str) -> Build:
