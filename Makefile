@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup setup-dev lock protocol lint test test-unit up down promote weight restart status logs upload
+.PHONY: help setup setup-dev lock protocol lint test test-unit up down promote weight restart status logs upload bench
 
 help: ## What can be done here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,6 +69,11 @@ status: .venv/.local ## Say what runs
 
 logs: ## Follow all logs
 	@tail -n 5 -F .local/logs/*.log
+
+# --- Measurements ----------------------------------------------------------------------------------------------------
+
+bench: .venv/.dev ## Measure the gateway against its peers (QUICK=1: coarsely, in some minutes)
+	@$(BIN)/python -m bench.gateway $(if $(QUICK),--quick)
 
 # --- Checks ----------------------------------------------------------------------------------------------------------
 

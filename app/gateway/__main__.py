@@ -7,18 +7,19 @@ import sys
 # Before NumPy is imported: its threads for linear algebra would do nothing here but take memory.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-# From glibc's malloc.h. Unless told, glibc returns every freed picture to the kernel at once and takes it back page by
-# page for the next one, which costs up to half of the CPU time.
+# From glibc's malloc.h. Unless told, glibc returns what a picture took to the kernel at once and takes it back page by
+# page for the next one, which costs up to half of the CPU time. What is larger than a tensor may go: the decoder keeps
+# its own buffers, and files of megabytes would leave holes behind.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_BYTES = 256 * 1024 * 1024
-_LARGEST_MMAP_THRESHOLD = 32 * 1024 * 1024
+_MMAP_THRESHOLD = 2 * 1024 * 1024
 
 
 def _keep_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
-        libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
+        libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
 
 
 def main() -> str | None:

@@ -40,12 +40,15 @@ class BatchAnswer(msgspec.Struct):
 class VersionAnswer(msgspec.Struct):
     """One version of a model."""
 
-    version: int
+    version: Annotated[int | None, msgspec.Meta(description="null if it cannot be asked for")]
     role: Literal["stable", "canary"]
-    weight: Annotated[int, msgspec.Meta(ge=0, le=100)]
+    weight: Annotated[
+        Annotated[int, msgspec.Meta(ge=0, le=100)] | None,
+        msgspec.Meta(description="percent of the predictions; null if it is known to the mesh alone"),
+    ]
     state: Annotated[
         str,
-        msgspec.Meta(description="TensorFlow Serving's name of the state, or UNREACHABLE", examples=["AVAILABLE"]),
+        msgspec.Meta(description="TensorFlow Serving's name of the state, AVAILABLE if all is well, or UNREACHABLE"),
     ]
 
 

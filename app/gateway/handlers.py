@@ -9,9 +9,10 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
 
 from app.gateway import answers, inputs
+from app.gateway.admission import Place
 from app.gateway.errors import GatewayError, Problem
 from app.gateway.metrics import CONTENT_TYPE, NO_MODEL
-from app.gateway.predict import Job
+from app.gateway.predict import Job, Question
 from app.gateway.routes import Route
 from app.gateway.service import Service
 from app.gateway.states import AVAILABLE
@@ -43,39 +44,38 @@ async def predict(request: web.Request) -> web.Response:
         deadline = started + _seconds_allowed(request, service.settings.request_timeout)
         try:
             with service.tracing.request(f"predict {route.name}", request.headers), service.admission.place() as place:
-                job = Job(
-                    route=route,
-                    hosts=routes.table.image_hosts,
-                    place=place,
-                    deadline=deadline,
-                    metadata=lambda: service.tracing.outgoing(request.headers),
-                )
-                images = await inputs.read(request, place, service.settings, deadline)
-                async with asyncio.timeout_at(deadline):
-                    if images.batch:
-                        return await _several(service, job, images.sources)
-                    return await _one(service, job, images.sources.pop())
+                return await _predict(request, service, Job(route, routes.table.image_hosts, deadline), place)
         except TimeoutError:
             raise GatewayError(Problem.REQUEST_TIMEOUT) from None
         finally:
             route.metrics.request_seconds.observe(loop.time() - started)
 
 
-async def _one(service: Service, job: Job, source: str | bytes) -> web.Response:
-    answer = await service.predictor.one(job, source)
-    return _answer(_scores(job.route, answer.scores[0]), answer.version)
-
-
-async def _several(service: Service, job: Job, sources: list[str | bytes]) -> web.Response:
-    answer = await service.predictor.several(job, sources)
+async def _predict(request: web.Request, service: Service, job: Job, place: Place) -> web.Response:
+    question, batch = await _question(request, service, job, place)
+    answer = await service.predictor.ask(job, question, request.headers)
+    if not batch:
+        return _answer(_scores(job.route, answer.scores[0]), answer.version)
+    scores = iter(answer.scores)
     predictions: list[answers.Scores | answers.ErrorAnswer] = []
-    for result in answer.results:
-        if isinstance(result, GatewayError):
-            _note(service, job.route.name, result)
-            predictions.append(_error(result.problem))
+    for problem in question.problems:
+        if problem is None:
+            predictions.append(_scores(job.route, next(scores)))
         else:
-            predictions.append(_scores(job.route, result))
+            _note(service, job.route.name, problem)
+            predictions.append(_error(problem.problem))
     return _answer(answers.BatchAnswer(predictions), answer.version)
+
+
+async def _question(request: web.Request, service: Service, job: Job, place: Place) -> tuple[Question, bool]:
+    """What to ask the model, and whether for a batch; the images' bytes are gone when it is known."""
+    with service.uploads.room() as room:
+        images = await inputs.read(request, room, service.settings, job.deadline)
+        place.extend_to(len(images.sources))
+        async with asyncio.timeout_at(job.deadline):
+            if images.batch:
+                return await service.predictor.prepare_several(job, images.sources), True
+            return await service.predictor.prepare_one(job, images.sources[0]), False
 
 
 def _scores(route: Route, scores: list[float]) -> answers.Scores:
@@ -110,10 +110,10 @@ async def models(request: web.Request) -> web.Response:
                     labels=route.model.output.labels,
                     versions=[
                         answers.VersionAnswer(
-                            version=version.version,
+                            version=states[route.name, version.version].version,
                             role=version.role,
                             weight=version.weight,
-                            state=states[route.name, version.version],
+                            state=states[route.name, version.version].name,
                         )
                         for version in route.model.versions
                     ],
@@ -139,7 +139,7 @@ async def readyz(request: web.Request) -> web.Response:
     if service.draining:
         return _json(answers.HealthAnswer("ending"), Problem.OVERLOADED.status)
     states = await service.states.read(service.routes)
-    if AVAILABLE not in states.values():
+    if all(state.name != AVAILABLE for state in states.values()):
         return _json(answers.HealthAnswer("no model is available"), Problem.MODEL_UNAVAILABLE.status)
     return _json(answers.HealthAnswer("ready"))
 
@@ -168,6 +168,8 @@ async def answer_errors(
     except Exception:
         log.exception("an error nobody thought of")
         response = _failure(request, GatewayError(Problem.INTERNAL))
+    # Not aiohttp's own, which would tell everybody the versions that run here.
+    response.headers[hdrs.SERVER] = "gateway"
     if request.app[SERVICE].draining:
         # A client that keeps its connection should open the next one elsewhere.
         response.force_close()

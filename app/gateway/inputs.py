@@ -4,10 +4,10 @@ import asyncio
 from typing import Annotated, NamedTuple
 
 import msgspec
-from aiohttp import BodyPartReader, StreamReader, web
+from aiohttp import BodyPartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from app.gateway.admission import Place
+from app.gateway.budget import Room
 from app.gateway.errors import GatewayError, Problem
 from app.gateway.settings import Settings
 
@@ -34,60 +34,63 @@ class Images(NamedTuple):
 _json = msgspec.json.Decoder(ImageUrls)
 
 
-async def read(request: web.Request, place: Place, settings: Settings, deadline: float) -> Images:
-    """The images of a request; their number and bytes are taken from ``place``, its time from ``deadline``.
+async def read(request: web.Request, room: Room, settings: Settings, deadline: float) -> Images:
+    """The images of a request; their bytes are held in ``room``, which they may have to wait for.
 
-    Raises GatewayError: INVALID_JSON, INVALID_FORM, NO_IMAGE, UNSUPPORTED_BODY, BODY_TOO_LARGE, BODY_TIMEOUT,
-    BATCH_TOO_LARGE, OVERLOADED.
+    Raises GatewayError: INVALID_JSON, INVALID_FORM, NO_IMAGE, UNSUPPORTED_BODY, BODY_TOO_LARGE, BATCH_TOO_LARGE; after
+    the deadline BODY_TIMEOUT, or OVERLOADED if the body had to wait for others.
     """
     if (request.content_length or 0) > settings.max_body_bytes:
         raise GatewayError(Problem.BODY_TOO_LARGE, f"{request.content_length} bytes announced")
     try:
         async with asyncio.timeout_at(deadline):
-            images = await _read(request, _Body(place, settings.max_body_bytes), settings)
+            images = await _read(request, _Body(request, room, settings.max_body_bytes), settings)
     except TimeoutError:
-        raise GatewayError(Problem.BODY_TIMEOUT) from None
+        problem = Problem.OVERLOADED if room.waiting else Problem.BODY_TIMEOUT
+        raise GatewayError(problem, "the body did not arrive in time") from None
     except web.RequestPayloadError as error:
         raise GatewayError(Problem.INVALID_FORM, f"the body is broken off: {error}") from None
     if len(images.sources) > settings.max_batch:
         raise GatewayError(Problem.BATCH_TOO_LARGE, f"{len(images.sources)} images")
-    place.take_images(len(images.sources))
     return images
 
 
 class _Body:
-    """Reads and counts a body's bytes."""
+    """Reads a body and counts its bytes."""
 
-    def __init__(self, place: Place, limit: int) -> None:
-        self._place = place
-        self._left = limit
+    def __init__(self, request: web.Request, room: Room, limit: int) -> None:
+        self._content = request.content
+        self._at_most = request.content_length or limit
+        self._room = room
+        self._limit = limit
+        self._size = 0
 
-    def count(self, chunk: bytes) -> bytes:
-        self._left -= len(chunk)
-        if self._left < 0:
-            raise GatewayError(Problem.BODY_TOO_LARGE, "no end in sight")
-        self._place.take_bytes(len(chunk))
-        return chunk
-
-    async def whole(self, content: StreamReader) -> bytes:
+    async def whole(self) -> bytes:
         chunks = []
-        while chunk := await content.readany():
-            chunks.append(self.count(chunk))
+        while chunk := await self._content.readany():
+            chunks.append(await self._counted(chunk))
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def part(self, part: BodyPartReader) -> bytes:
         chunks = []
         while not part.at_eof():
-            chunks.append(self.count(await part.read_chunk(_CHUNK)))
+            chunks.append(await self._counted(await part.read_chunk(_CHUNK)))
         return b"".join(chunks)
+
+    async def _counted(self, chunk: bytes) -> bytes:
+        self._size += len(chunk)
+        if self._size > self._limit:
+            raise GatewayError(Problem.BODY_TOO_LARGE, "more than was allowed arrived")
+        await self._room.grow_to(self._size, self._at_most)
+        return chunk
 
 
 async def _read(request: web.Request, body: _Body, settings: Settings) -> Images:
     content_type = request.content_type
     if content_type == "application/json":
-        return _named(await body.whole(request.content))
+        return _named(await body.whole())
     if content_type.startswith("image/"):
-        return Images([await body.whole(request.content)], batch=False)
+        return Images([await body.whole()], batch=False)
     if content_type == "multipart/form-data":
         return await _form(request, body, settings.max_batch)
     raise GatewayError(Problem.UNSUPPORTED_BODY, f"content type {content_type!r}")

@@ -1,6 +1,8 @@
 """TensorFlow Serving's gRPC protocol, as a client: predictions and the state of a model's versions."""
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import grpc
@@ -112,16 +114,27 @@ class ModelServer:
 
 def predict_request(name: str, model: Model, tensors: Sequence[NDArray[np.float32]]) -> bytes:
     """One serialized Predict request for images of shape ``(height, width, channels)`` each."""
+    spec = (name, model.signature, model.input.tensor, model.output.tensor)
+    return b"".join([_request_head(*spec, (len(tensors), *tensors[0].shape)), *(tensor.data for tensor in tensors)])
+
+
+@lru_cache(maxsize=256)
+def _request_head(name: str, signature: str, input_name: str, output_name: str, shape: tuple[int, ...]) -> bytes:
+    """All of a request but its pixels, which come last: to serialize them anew each time would copy them twice more."""
     request = protocol.PredictRequest()
     request.model_spec.name = name
-    request.model_spec.signature_name = model.signature
-    request.output_filter.append(model.output.tensor)
-    tensor = request.inputs[model.input.tensor]
-    tensor.dtype = protocol.DT_FLOAT
-    for size in (len(tensors), *tensors[0].shape):
-        tensor.tensor_shape.dim.add(size=size)
-    tensor.tensor_content = b"".join([image.data for image in tensors])
-    return request.SerializeToString()
+    request.model_spec.signature_name = signature
+    request.output_filter.append(output_name)
+    content = bytes(math.prod(shape) * np.dtype(np.float32).itemsize)
+    dims = [protocol.TensorShape.Dim(size=size) for size in shape]
+    tensor = protocol.Tensor(
+        dtype=protocol.DT_FLOAT, tensor_shape=protocol.TensorShape(dim=dims), tensor_content=content
+    )
+    # Serialized messages that follow each other are read as one: protobuf.dev/programming-guides/encoding, "Last One
+    # Wins". So the tensor, and in it the content, can stand at the end.
+    last = protocol.PredictRequest(inputs={input_name: tensor})
+    head = request.SerializeToString() + last.SerializeToString()
+    return head.removesuffix(content)
 
 
 def read_answer(response: bytes, output: Output, images: int) -> Answer:

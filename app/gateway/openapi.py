@@ -107,9 +107,9 @@ def _predict(table: RoutingTable, references: dict[Any, Json], max_batch: int, p
 
 
 def _examples(table: RoutingTable, parameter: str | None) -> Json:
-    names = sorted(table.models, key=lambda name: (name != table.default_model, name)) if parameter else [""]
-    examples = {name: table.models[name or table.default_model].example for name in names}
-    given = {name: {"value": {"url": url}} for name, url in examples.items() if url}
+    default = table.default_model
+    names = sorted(table.models, key=lambda name: (name != default, name)) if parameter else [default]
+    given = {name: {"value": {"url": table.models[name].example}} for name in names if table.models[name].example}
     return given or {"url": {"value": {"url": _made_up_url(table)}}}
 
 

@@ -1,18 +1,17 @@
 """From images to scores: fetch, decode and preprocess each image, then ask the model once for all of them."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.gateway.admission import Place
 from app.gateway.decode import decode
 from app.gateway.errors import GatewayError, Problem
 from app.gateway.fetch import ImageFetcher
-from app.gateway.model_client import Answer, Metadata, predict_request
+from app.gateway.model_client import Answer, predict_request
 from app.gateway.preprocess import to_tensor
 from app.gateway.routes import Route
 from app.gateway.routing import ImageHosts
@@ -31,11 +30,8 @@ class Job(NamedTuple):
 
     route: Route
     hosts: ImageHosts
-    place: Place
     deadline: float
     """By the event loop's clock."""
-    metadata: Callable[[], Metadata]
-    """What to send to the model server with the request."""
 
     def seconds_left(self, at_most: float) -> float:
         """The time until the deadline; raises GatewayError(REQUEST_TIMEOUT) when there is none."""
@@ -45,12 +41,13 @@ class Job(NamedTuple):
         return min(left, at_most)
 
 
-class BatchAnswer(NamedTuple):
-    """What is said of each image, in order: its scores or what is wrong with it."""
+class Question(NamedTuple):
+    """What the model is to be asked."""
 
-    version: int
-    """The model's version that answered; 0 if it did not say, or was not asked."""
-    results: list[list[float] | GatewayError]
+    request: bytes
+    """The serialized Predict request for the good images; empty if there is none."""
+    problems: list[GatewayError | None]
+    """What is wrong with each image, in order; None for the good ones."""
 
 
 class Predictor:
@@ -62,26 +59,37 @@ class Predictor:
         self._workers = workers
         self._tracing = tracing
 
-    async def one(self, job: Job, source: Source) -> Answer:
-        """The scores of one image; raises GatewayError for whatever is wrong with it or with the model."""
-        route = job.route
+    async def prepare_one(self, job: Job, source: Source) -> Question:
+        """What to ask of one image; raises GatewayError for whatever is wrong with it."""
+        name, model = job.route.name, job.route.model
         # Made in the same turn of a worker thread: a second turn would cost more than the work.
-        request = await self._prepare(job, source, lambda tensor: predict_request(route.name, route.model, [tensor]))
-        return await self._ask(job, request, 1)
+        request = await self._prepare(job, source, lambda tensor: predict_request(name, model, [tensor]))
+        return Question(request, [None])
 
-    async def several(self, job: Job, sources: list[Source]) -> BatchAnswer:
-        """The scores of each image, or what is wrong with it; raises GatewayError if the model itself fails."""
-        route = job.route
+    async def prepare_several(self, job: Job, sources: list[Source]) -> Question:
+        """What to ask of the good ones among several images, all in one request."""
+        name, model = job.route.name, job.route.model
         tensors = await asyncio.gather(*(self._tensor_or_error(job, source) for source in sources))
+        problems = [tensor if isinstance(tensor, GatewayError) else None for tensor in tensors]
         good = [tensor for tensor in tensors if not isinstance(tensor, GatewayError)]
         if not good:
-            return BatchAnswer(0, [tensor for tensor in tensors if isinstance(tensor, GatewayError)])
-        request = await self._workers.run(lambda: predict_request(route.name, route.model, good), job.deadline)
-        answer = await self._ask(job, request, len(good))
-        scores = iter(answer.scores)
-        return BatchAnswer(
-            answer.version, [tensor if isinstance(tensor, GatewayError) else next(scores) for tensor in tensors]
-        )
+            return Question(b"", problems)
+        request = await self._workers.run(lambda: predict_request(name, model, good), job.deadline)
+        return Question(request, problems)
+
+    async def ask(self, job: Job, question: Question, headers: Mapping[str, str]) -> Answer:
+        """The model's scores of the good images; raises GatewayError as ``ModelServer.predict`` does.
+
+        ``headers`` are the request's own, whose trace goes on to the model server.
+        """
+        images = question.problems.count(None)
+        if not images:
+            return Answer(0, [])
+        route = job.route
+        timeout = job.seconds_left(self._settings.model_timeout)
+        with route.metrics.model_call.time(), self._tracing.stage("model_call"):
+            metadata = self._tracing.outgoing(headers)
+            return await route.server.predict(question.request, route.model.output, images, timeout, metadata)
 
     async def _tensor_or_error(self, job: Job, source: Source) -> Tensor | GatewayError:
         try:
@@ -91,14 +99,10 @@ class Predictor:
 
     async def _prepare(self, job: Job, source: Source, finish: Callable[[Tensor], Result]) -> Result:
         if isinstance(source, bytes):
-            try:
-                return await self._in_worker(job, source, finish)
-            finally:
-                job.place.give_back_bytes(len(source))
-        metrics = job.route.metrics
+            return await self._in_worker(job, source, finish)
         timeout = job.seconds_left(self._settings.image_timeout)
         async with AsyncExitStack() as held:
-            with metrics.download.time(), self._tracing.stage("download"):
+            with job.route.metrics.download.time(), self._tracing.stage("download"):
                 data = await held.enter_async_context(self._fetcher.fetch(source, job.hosts, timeout))
             return await self._in_worker(job, data, finish)
 
@@ -118,9 +122,3 @@ class Predictor:
             )
         with route.metrics.preprocess.time():
             return to_tensor(pixels, spec)
-
-    async def _ask(self, job: Job, request: bytes, images: int) -> Answer:
-        route = job.route
-        timeout = job.seconds_left(self._settings.model_timeout)
-        with route.metrics.model_call.time(), self._tracing.stage("model_call"):
-            return await route.server.predict(request, route.model.output, images, timeout, job.metadata())

@@ -18,8 +18,8 @@ class Route(NamedTuple):
     model: Model
     server: ModelServer
     """Where predictions are asked for."""
-    versions: dict[int, ModelServer]
-    """Where each version is asked for its state."""
+    versions: dict[int | None, ModelServer]
+    """Where each version is asked for its state; None is the one that a rollout decides."""
     metrics: ModelMetrics
 
 

@@ -14,7 +14,8 @@ import msgspec
 
 Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Address = Annotated[str, msgspec.Meta(pattern=r"^[^\s:/]+:[0-9]{1,5}$")]
-HostName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")]
+_DNS_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+HostName = Annotated[str, msgspec.Meta(pattern=rf"^{_DNS_LABEL}(\.{_DNS_LABEL})*$", max_length=253)]
 Pixels = Annotated[int, msgspec.Meta(ge=1, le=4096)]
 
 
@@ -50,6 +51,10 @@ class Input(_Strict, frozen=True, kw_only=True):
     reduced_decoding: bool = False
     """Decode large JPEGs at a reduced scale: faster, and the tensor differs a little from what the model saw."""
 
+    def __post_init__(self) -> None:
+        if self.scaling is Scaling.CAFFE and self.channels == 1:
+            raise ValueError("scaling caffe takes off the means of three channels, and channels is 1: set it to 3")
+
 
 class Output(_Strict, frozen=True, kw_only=True):
     """The model's output: a float tensor of shape ``[batch, len(labels)]``."""
@@ -61,10 +66,11 @@ class Output(_Strict, frozen=True, kw_only=True):
 class Version(_Strict, frozen=True, kw_only=True):
     """One version of a model, as the rollout has it."""
 
-    version: Annotated[int, msgspec.Meta(ge=1)]
+    version: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    """Its number; none where a rollout decides what answers at the address."""
     role: Literal["stable", "canary"]
-    weight: Annotated[int, msgspec.Meta(ge=0, le=100)]
-    """Share of the predictions, in percent; informative: the mesh does the splitting."""
+    weight: Annotated[int, msgspec.Meta(ge=0, le=100)] | None = None
+    """Share of the predictions, in percent, if the table's writer says it; the mesh does the splitting."""
     address: Address
     """Where this version alone answers, for its state; never used for predictions."""
 
@@ -117,9 +123,13 @@ def decode(document: bytes, source: str) -> RoutingTable:
             f"{source}: default_model is {table.default_model!r}, which is not one of the models ({known})"
         )
     for name, model in table.models.items():
-        total = sum(version.weight for version in model.versions)
-        if total != 100:
-            raise RoutingError(f"{source}: the weights of {name}'s versions add up to {total}: they must make 100")
+        weights = [version.weight for version in model.versions if version.weight is not None]
+        if weights and len(weights) < len(model.versions):
+            raise RoutingError(f"{source}: only some of {name}'s versions have a weight: give it to all, or to none")
+        if weights and sum(weights) != 100:
+            raise RoutingError(
+                f"{source}: the weights of {name}'s versions add up to {sum(weights)}: they must make 100"
+            )
         host = urlsplit(model.example).hostname if model.example else None
         if host and host not in table.image_hosts.public + table.image_hosts.private:
             raise RoutingError(f"{source}: {name}'s example is at {host}: add that to image_hosts")

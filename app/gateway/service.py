@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from app.gateway.admission import Admission
+from app.gateway.budget import ByteBudget
 from app.gateway.fetch import FetchLimits, ImageFetcher
 from app.gateway.metrics import Metrics
 from app.gateway.predict import Predictor
@@ -25,6 +26,7 @@ class Service:
     metrics: Metrics
     tracing: Tracing
     admission: Admission
+    uploads: ByteBudget
     predictor: Predictor
     states: StateReader
     routes: Routes
@@ -51,7 +53,7 @@ class Service:
 async def running(settings: Settings, table: RoutingTable, tracing: Tracing) -> AsyncIterator[Service]:
     """A service from its start to its end."""
     metrics = Metrics()
-    admission = Admission(settings.max_in_flight, settings.upload_bytes_in_flight)
+    admission = Admission(settings.max_in_flight)
     metrics.in_flight.set_function(lambda: admission.images)
     workers = Workers(settings.threads or usable_cores())
     limits = FetchLimits(
@@ -67,6 +69,7 @@ async def running(settings: Settings, table: RoutingTable, tracing: Tracing) -> 
                 metrics=metrics,
                 tracing=tracing,
                 admission=admission,
+                uploads=ByteBudget(settings.upload_bytes_in_flight, largest=settings.max_body_bytes),
                 predictor=Predictor(settings, fetcher, workers, tracing),
                 states=StateReader(),
                 routes=Routes(table, metrics),

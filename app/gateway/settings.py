@@ -30,12 +30,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Images under way at once; whoever comes on top is refused."""
     max_batch: Count = 16
     """Images in one request."""
-    max_body_bytes: Count = 32 * 1024 * 1024
-    max_image_bytes: Count = 16 * 1024 * 1024
-    upload_bytes_in_flight: Count = 256 * 1024 * 1024
-    """Of all uploads together; whoever comes on top is refused."""
-    download_bytes_in_flight: Count = 32 * 1024 * 1024
-    """Of all downloads together; whoever comes on top waits."""
+    max_body_bytes: Count = 20 * 1024 * 1024
+    max_image_bytes: Count = 10 * 1024 * 1024
+    """Of an image that is fetched."""
+    upload_bytes_in_flight: Count = 40 * 1024 * 1024
+    """Of all bodies together that are not decoded yet; whoever comes on top waits."""
+    download_bytes_in_flight: Count = 20 * 1024 * 1024
+    """Of all fetched images together that are not decoded yet; whoever comes on top waits."""
     max_pixels: Count = 50_000_000
     max_redirects: Annotated[int, msgspec.Meta(ge=0, le=20)] = 3
     request_timeout: Seconds = 20.0
@@ -54,15 +55,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 f"{PREFIX}MAX_BATCH is {self.max_batch}, more than {PREFIX}MAX_IN_FLIGHT={self.max_in_flight} images:"
                 " lower the first or raise the second"
             )
-        if self.upload_bytes_in_flight < self.max_body_bytes:
+        self._is_twice("UPLOAD_BYTES_IN_FLIGHT", "MAX_BODY_BYTES")
+        self._is_twice("DOWNLOAD_BYTES_IN_FLIGHT", "MAX_IMAGE_BYTES")
+
+    def _is_twice(self, all_together: str, one: str) -> None:
+        total, largest = getattr(self, all_together.lower()), getattr(self, one.lower())
+        if total < 2 * largest:
             raise ValueError(
-                f"{PREFIX}UPLOAD_BYTES_IN_FLIGHT is {self.upload_bytes_in_flight}, less than one body may have,"
-                f" {PREFIX}MAX_BODY_BYTES={self.max_body_bytes}: raise the first or lower the second"
-            )
-        if self.download_bytes_in_flight * 3 // 4 < self.max_image_bytes:
-            raise ValueError(
-                f"{PREFIX}DOWNLOAD_BYTES_IN_FLIGHT is {self.download_bytes_in_flight}, less than 4/3 of"
-                f" {PREFIX}MAX_IMAGE_BYTES={self.max_image_bytes}: raise the first or lower the second"
+                f"{PREFIX}{all_together} is {total}, less than twice {PREFIX}{one}={largest}:"
+                " raise the first or lower the second"
             )
 
 

@@ -1,12 +1,23 @@
 """The state of every version of every model, asked of the model servers and remembered for a moment."""
 
 import asyncio
+from typing import NamedTuple
 
 from app.gateway.errors import GatewayError
 from app.gateway.routes import Route, Routes
 
-States = dict[tuple[str, int], str]
-"""By model and version: TensorFlow Serving's names of states, UNREACHABLE, or END for a version not there."""
+
+class State(NamedTuple):
+    """How a version is."""
+
+    version: int | None
+    """Its number; None if the routing table leaves it to the server, and that cannot be reached."""
+    name: str
+    """TensorFlow Serving's name of the state, UNREACHABLE, or END for a version not there."""
+
+
+States = dict[tuple[str, int | None], State]
+"""By model and version, as the routing table has them."""
 
 UNREACHABLE = "UNREACHABLE"
 AVAILABLE = "AVAILABLE"
@@ -41,9 +52,12 @@ async def _read(routes: Routes) -> States:
         return {(route.name, version): state for (route, version), state in zip(versions, states, strict=True)}
 
 
-async def _state(route: Route, version: int) -> str:
+async def _state(route: Route, version: int | None) -> State:
     try:
         states = await route.versions[version].states(route.name, _TIMEOUT)
     except GatewayError:
-        return UNREACHABLE
-    return states.get(version, "END")
+        return State(version, UNREACHABLE)
+    if version is None:
+        available = [number for number, name in states.items() if name == AVAILABLE]
+        version = max(available or states, default=None)
+    return State(version, states.get(version, "END") if version is not None else "END")

@@ -81,6 +81,8 @@ def main() -> None:
         _run(arguments)
     except LocalError as error:
         sys.exit(f"{arguments.command}: {error}")
+    except OSError as error:  # A full disk, a folder that may not be written.
+        sys.exit(f"{arguments.command}: {error}")
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. `make up` goes on from here; `make down` ends what runs.")
 

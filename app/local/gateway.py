@@ -9,13 +9,14 @@ from urllib.request import urlopen
 import msgspec
 
 from app.gateway import routing
+from app.local.examples.prepared import PICTURES_TO_TRY
 from app.local.files import Folders, write
 from app.local.images import digest
 from app.local.pods import Pod
-from app.local.stack import Model, Stack
+from app.local.ports import HOST
+from app.local.stack import Model, Ports, Stack
 from app.local.supervision import Group, Program, Supervisor
 
-HOST = "127.0.0.1"
 GROUP = "gateway"
 
 
@@ -40,7 +41,7 @@ def write_routing_table(stack: Stack, pods: Mapping[tuple[str, int], Pod], folde
     """Write the routing table; a gateway that runs takes it within a second."""
     table = routing.RoutingTable(
         default_model=stack.default_model,
-        models={name: _model(name, model, pods, stack.ports.mesh) for name, model in stack.models.items()},
+        models={name: _model(name, model, pods, stack.ports) for name, model in stack.models.items()},
         image_hosts=stack.image_hosts,
     )
     document = msgspec.json.format(msgspec.json.encode(table))
@@ -48,7 +49,7 @@ def write_routing_table(stack: Stack, pods: Mapping[tuple[str, int], Pod], folde
     write(folders.routing_table, document)
 
 
-def _model(name: str, model: Model, pods: Mapping[tuple[str, int], Pod], mesh_port: int) -> routing.Model:
+def _model(name: str, model: Model, pods: Mapping[tuple[str, int], Pod], ports: Ports) -> routing.Model:
     versions = tuple(
         routing.Version(
             version=version,
@@ -59,11 +60,12 @@ def _model(name: str, model: Model, pods: Mapping[tuple[str, int], Pod], mesh_po
         for version, weight in model.weights.items()
     )
     return routing.Model(
-        address=f"{HOST}:{mesh_port}",
+        address=f"{HOST}:{ports.mesh}",
         authority=name,
         versions=versions,
         input=model.input,
         output=model.output,
+        example=f"http://{HOST}:{ports.pictures}/{PICTURES_TO_TRY[name]}" if name in PICTURES_TO_TRY else None,
     )
 
 
@@ -80,9 +82,11 @@ def roll(port: int, folders: Folders, supervisor: Supervisor) -> None:
         free = running.pop()
         supervisor.stop(free)
     supervisor.start(free)
-    supervisor.wait_until(lambda: _is_ready(port), free, 30)
+    # Until the old one is gone it may be the one that says ready.
+    supervisor.wait_until(lambda: supervisor.is_settled(free) and _is_ready(port), free, 30)
     for old in running:
         supervisor.stop(old)
+    supervisor.wait_until(lambda: _is_ready(port), free, 30)
 
 
 def _is_ready(port: int) -> bool:

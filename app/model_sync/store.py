@@ -171,11 +171,12 @@ def _connect(bucket: str, options: dict[str, Any]) -> S3Store:
         "read_timeout": timedelta(seconds=20),
         "allow_http": _plain_http_allowed(_endpoint()),
     }
-    # The two of the standard names that the client does not know itself.
+    # The one standard name that the client does not know itself.
     if authorities := os.environ.get("AWS_CA_BUNDLE"):
-        client["root_certificate"] = Path(authorities).read_bytes()
-    if sts := os.environ.get("AWS_ENDPOINT_URL_STS"):
-        options = {"sts_endpoint": sts, **options}
+        try:
+            client["root_certificate"] = Path(authorities).read_bytes()
+        except OSError as error:
+            raise SyncError(Kind.CREDENTIALS, f"AWS_CA_BUNDLE is {authorities!r}: {error.strerror}") from None
     if "credential_provider" not in options:
         _require_credentials()
     return S3Store(bucket, client_options=client, retry_config=_RETRIES, **options)

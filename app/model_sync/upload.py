@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import boto3
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 from obstore.auth.boto3 import Boto3CredentialProvider
 
 from app.model_sync import saved_model
@@ -67,12 +67,12 @@ async def _upload(arguments: argparse.Namespace) -> None:
 
 def _credentials() -> Boto3CredentialProvider:
     """A person's credentials, wherever the AWS CLI would find them: profiles and SSO too."""
-    session = boto3.Session()
     try:
+        session = boto3.Session()
         if credentials := session.get_credentials():
             credentials.get_frozen_credentials()
             return Boto3CredentialProvider(session)
-    except BotoCoreError as error:
+    except (BotoCoreError, ClientError) as error:
         raise SyncError(Kind.CREDENTIALS, f"no AWS credentials: {error}") from None
     raise SyncError(Kind.CREDENTIALS, "no AWS credentials: log in with the AWS CLI, or set AWS_PROFILE")
 

@@ -17,6 +17,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import aiohttp
 import grpc
@@ -39,6 +40,7 @@ def keep_memory() -> None:
     libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
 
 
+@lru_cache
 def nearest(length: int) -> NDArray[np.intp]:
     """Where Pillow's nearest-neighbour resize takes its pixels: it adds up the step, rounding errors included."""
     step = length / SIZE
@@ -47,7 +49,8 @@ def nearest(length: int) -> NDArray[np.intp]:
 
 def predict_request(jpeg: bytes) -> bytes:
     pixels = simplejpeg.decode_jpeg(jpeg)
-    tensor = pixels[nearest(pixels.shape[0])[:, np.newaxis], nearest(pixels.shape[1])].astype(np.float32)
+    picked = pixels.take(nearest(pixels.shape[0]), axis=0).take(nearest(pixels.shape[1]), axis=1)
+    tensor = picked.astype(np.float32)
     tensor /= 127.5
     tensor -= 1.0
     request = PredictRequest()

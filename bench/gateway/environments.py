@@ -36,8 +36,10 @@ class Environment:
 
 
 def gateway_environment() -> Environment:
-    constraints = PROJECT / "constraints.txt"
-    return _environment("gateway", PROJECT / "app" / "gateway" / "requirements.txt", "--constraints", str(constraints))
+    """As the gateway's Dockerfile installs it."""
+    gateway = PROJECT / "app" / "gateway"
+    options = ("--constraints", str(PROJECT / "constraints.txt"))
+    return _environment("gateway", gateway / "requirements.txt", *options, alone=gateway / "requirements-no-deps.txt")
 
 
 def bookcamp_environment() -> Environment:
@@ -56,8 +58,10 @@ def kserve_environment() -> Environment:
     return environment
 
 
-def _environment(name: str, requirements: Path, *options: str) -> Environment:
-    fingerprint = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
+def _environment(name: str, requirements: Path, *options: str, alone: Path | None = None) -> Environment:
+    """``alone`` lists packages to install without what they require."""
+    wanted = requirements.read_bytes() + (alone.read_bytes() if alone else b"")
+    fingerprint = hashlib.sha256(wanted + sys.version.encode()).hexdigest()[:12]
     directory = CACHE / f"{name}-{fingerprint}"
     if not directory.exists():
         print(f"Installing {name} in {directory}", file=sys.stderr)
@@ -67,7 +71,10 @@ def _environment(name: str, requirements: Path, *options: str) -> Environment:
         unfinished = directory.with_suffix(".part")
         _run([uv, "venv", "--quiet", "--clear", "--relocatable", "--python", sys.executable, str(unfinished)])
         python = str(unfinished / "bin" / "python")
-        _run([uv, "pip", "install", "--quiet", "--python", python, *options, "--requirements", str(requirements)])
+        install = [uv, "pip", "install", "--quiet", "--python", python]
+        _run([*install, *options, "--requirements", str(requirements)])
+        if alone:
+            _run([*install, "--no-deps", "--requirements", str(alone)])
         unfinished.rename(directory)
     return Environment(directory=directory)
 

@@ -1,4 +1,4 @@
-"""What a gateway takes: time to its first answer, memory under load, disk."""
+"""What a gateway takes: time to its first answer, memory under load."""
 
 import statistics
 import threading
@@ -25,27 +25,25 @@ class Footprint:
     """Highest resident set size of each process, added up."""
     peak_proportional: float
     """Highest proportional set size seen of all processes together: what they share is counted once."""
-    installed: float
 
 
 def measure(
-    gateway: Gateway, world: World, directory: Path, urls: list[str], *, starts: int, seconds: int
+    gateway: Gateway, world: World, directory: Path, *, first: str, urls: list[str], starts: int, seconds: int
 ) -> Footprint:
+    """Start so many times, asking for the picture at ``first``; then load the last start with those at ``urls``."""
     times = []
-    # The first start reads the files from disk and is not counted.
+    # One start more, since the first reads the files from disk: it is not counted.
     for _ in range(starts):
-        with start(gateway, world, directory, urls[0]) as running:
+        with start(gateway, world, directory, first) as running:
             times.append(running.first_answer)
-    with start(gateway, world, directory, urls[0]) as running, _PeakMemory(running.process.tree()) as peak:
+    with start(gateway, world, directory, first) as running, _PeakMemory(running.process.tree()) as peak:
         times.append(running.first_answer)
-        bodies = [gateway.body(url) for url in urls]
-        load.run(running.url(), bodies, clients=CLIENTS, seconds=seconds)
+        load.run(running.url(), [gateway.body(url) for url in urls], clients=CLIENTS, seconds=seconds)
         resident = sum(_high_water_mark(process.pid) for process in running.process.tree())
     return Footprint(
         first_answer=statistics.median(times[1:]),
         peak_resident=resident / 1e6,
         peak_proportional=peak.bytes / 1e6,
-        installed=gateway.environment.installed_bytes() / 1e6,
     )
 
 

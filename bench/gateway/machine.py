@@ -15,7 +15,7 @@ GATEWAY_CORE, LOAD_CORE = 0, 1
 """The gateway under test has one core; load generator, pictures and model stub share the other."""
 
 PRIORITY = -10
-TOOLS = {"nginx": "nginx-light", "wrk": "wrk", "taskset": "util-linux"}
+TOOLS = {"nginx": "nginx-light", "wrk": "wrk", "taskset": "util-linux", "strip": "binutils"}
 
 
 class BenchError(Exception):
@@ -114,13 +114,14 @@ class Process:
         while not ready():
             waited = time.monotonic() - self.started
             if self._popen.poll() is not None:
-                raise BenchError(
-                    f"{self.name} ended with status {self._popen.returncode}; its output is in {self._log}"
-                )
+                raise BenchError(f"{self.name} ended with status {self._popen.returncode}: {self._last_line()}")
             if waited > timeout:
-                raise BenchError(f"{self.name} was not ready after {waited:.0f} s; its output is in {self._log}")
+                raise BenchError(f"{self.name} was not ready after {waited:.0f} s: {self._last_line()}")
             time.sleep(0.003)
         return time.monotonic() - self.started
+
+    def _last_line(self) -> str:
+        return "".join(self._log.read_text(errors="replace").splitlines()[-1:]) or "it said nothing"
 
     def wait_until_idle(self, quiet: float = 0.3, timeout: float = 60.0) -> None:
         """Wait until the process has used no CPU for ``quiet`` seconds: its queue is drained."""

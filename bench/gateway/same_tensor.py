@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import requests
-
 from app.protocol.serving_pb2 import PredictRequest
-from bench.gateway.gateways import Gateway, start
+from bench.gateway.gateways import Gateway, post, start
 from bench.gateway.machine import BenchError
 from bench.gateway.world import World
 
@@ -17,13 +15,7 @@ def tensors(gateway: Gateway, world: World, directory: Path, photos: list[Path],
     with start(gateway, world, directory, urls[0]) as running:
         for url in urls:
             record.unlink(missing_ok=True)
-            answer = requests.post(
-                running.url(),
-                data=gateway.body(url),
-                headers={"Content-Type": "application/json"},
-                timeout=60,
-            )
-            answer.raise_for_status()
+            post(running.url(), gateway.body(url))
             request = PredictRequest.FromString(record.read_bytes())
             tensor = request.inputs["input_8"]
             if [dim.size for dim in tensor.tensor_shape.dim] != [1, 299, 299, 3]:

@@ -1,7 +1,6 @@
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from ruamel.yaml import YAML
 
 from app.local import stack
 from app.local.files import ROOT, Folders
+from app.local.ports import is_free
 from app.local.supervision import Supervisor
 
 # Trained once for all platforms: the programs that train are in the name of what they made.
@@ -46,7 +46,8 @@ class LocalPlatform:
         text = (ROOT / "local.yaml").read_text()
         for number, name in enumerate(("gateway", "mesh", "mesh_admin", "store", "pictures")):
             text = re.sub(rf"(?m)^  {name}: \d+", f"  {name}: {base + number}", text)
-        self.stack_file.write_text(re.sub(r"(?m)^  serving: \d+", f"  serving: {base + 10}", text))
+        self._delivered = re.sub(r"(?m)^  serving: \d+", f"  serving: {base + 10}", text)
+        self.stack_file.write_text(self._delivered)
         self.ports = stack.load(self.stack_file).ports
         self.url = f"http://localhost:{self.ports.gateway}"
         self.pictures = f"http://localhost:{self.ports.pictures}"
@@ -75,6 +76,11 @@ class LocalPlatform:
         document = yaml.load(self.stack_file)
         change(document)
         yaml.dump(document, self.stack_file)
+
+    def take_changes_back(self) -> None:
+        if self.stack_file.read_text() != self._delivered:
+            self.stack_file.write_text(self._delivered)
+            self.run("up")
 
     def predict(self, model: str, picture: str) -> requests.Response:
         return requests.post(
@@ -132,7 +138,7 @@ class LocalPlatform:
     def listening(self) -> list[int]:
         """Those of the platform's fixed ports on which somebody listens."""
         ports = (self.ports.gateway, self.ports.mesh, self.ports.mesh_admin, self.ports.store, self.ports.pictures)
-        return [port for port in (*ports, self.ports.serving) if not _is_free(port)]
+        return [port for port in (*ports, self.ports.serving) if not is_free(port)]
 
     def start_in_background(self) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -149,19 +155,9 @@ def free_ports(count: int) -> list[int]:
     """Ports in a row that nobody uses, below those that the system hands out by itself."""
     for base in random.sample(range(20000, 32000, 100), 100):
         ports = list(range(base, base + count))
-        if all(_is_free(port) for port in ports):
+        if all(is_free(port) for port in ports):
             return ports
     raise RuntimeError("no free ports")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 @pytest.fixture(scope="module")
@@ -178,12 +174,18 @@ class Started:
     output: str
 
 
-@pytest.fixture(scope="module")
-def started(new_platform: LocalPlatform) -> Started:
-    """A platform after its first start, and what that printed."""
-    return Started(new_platform, new_platform.run("up"))
+@pytest.fixture(scope="session")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """A platform after its first start, and what that printed; one for all tests, since starting takes its time."""
+    platform = LocalPlatform(tmp_path_factory.mktemp("p"))
+    try:
+        yield Started(platform, platform.run("up"))
+    finally:
+        platform.run("down")
 
 
 @pytest.fixture
-def platform(started: Started) -> LocalPlatform:
-    return started.platform
+def platform(started: Started) -> Iterator[LocalPlatform]:
+    """The started platform, with the stack file as delivered; what a test changes is taken back."""
+    yield started.platform
+    started.platform.take_changes_back()

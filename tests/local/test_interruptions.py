@@ -9,8 +9,6 @@ import pytest
 from app.local.supervision import wait_for
 from tests.local.conftest import LocalPlatform
 
-pytestmark = pytest.mark.xdist_group("local-interruptions")
-
 
 @pytest.mark.parametrize("key", ["gateway", "mesh", "mesh_admin", "store", "pictures"])
 def test_a_taken_port_is_found_before_anything_starts(new_platform: LocalPlatform, key: str) -> None:

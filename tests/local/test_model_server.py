@@ -27,8 +27,6 @@ from app.local.progress import Progress
 from app.local.supervision import wait_for
 from tests.local.conftest import EXAMPLES, free_ports
 
-pytestmark = pytest.mark.xdist_group("local-model-server")
-
 
 @dataclass
 class Server:

@@ -4,12 +4,9 @@ import shlex
 import subprocess
 import sys
 
-import pytest
 import requests
 
 from tests.local.conftest import LocalPlatform, Started
-
-pytestmark = pytest.mark.xdist_group("local-predictions")
 
 CLOTHING = ("dress", "hat", "longsleeve", "outwear", "pants", "shirt", "shoes", "shorts", "skirt", "t-shirt")
 

@@ -18,6 +18,9 @@ EXAMPLES = {
 }
 """Each example with the files that make it what it is."""
 
+PICTURES_TO_TRY = {"clothing": "pants.jpg", "digits": "digit-3-1.png"}
+"""For each example a picture of its own that one would try first."""
+
 
 @dataclass(frozen=True)
 class Example:

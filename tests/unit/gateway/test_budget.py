@@ -16,9 +16,10 @@ def budget() -> ByteBudget:
     return ByteBudget(total=16 * MIB, largest=4 * MIB)
 
 
-async def waits(task: "asyncio.Task[None]") -> bool:
-    """Whether the task is stuck once everything that can run has run."""
-    for _ in range(10):
+async def waits(task: "asyncio.Task[None]", turns: int = 10) -> bool:
+    """Whether the task is stuck once everything that can run has run, for so many turns of the loop."""
+    while turns and not task.done():
+        turns -= 1
         await asyncio.sleep(0)
     return not task.done()
 
@@ -90,6 +91,19 @@ async def test_what_was_set_aside_for_more_than_came_is_free_again() -> None:
         await asyncio.wait_for(second.grow_to(MIB - 1000, MIB - 1000), timeout=1)
 
 
+async def test_a_picture_cancelled_in_the_moment_its_turn_comes_leaves_the_room_to_the_next() -> None:
+    shared = ByteBudget(total=2 * MIB, largest=MIB)
+    with shared.room() as cancelled, shared.room() as following:
+        with shared.room() as first:
+            await first.grow_to(MIB, MIB)
+            turn = asyncio.create_task(cancelled.grow_to(MIB, MIB))
+            assert await waits(turn)
+        turn.cancel()
+        await asyncio.wait([turn])
+        assert turn.cancelled()
+        assert not await waits(asyncio.create_task(following.grow_to(MIB, MIB)))
+
+
 def test_a_picture_larger_than_half_the_budget_is_refused() -> None:
     with pytest.raises(ValueError, match="twice as many"):
         ByteBudget(total=7, largest=4)
@@ -149,12 +163,13 @@ def test_pictures_of_any_sizes_all_arrive_within_the_budget_and_leave_it_whole(
             tasks.append(task)
             if turns is not None:
                 tasks.append(asyncio.create_task(cancel_after(turns, task)))
-        async with asyncio.timeout(20):
-            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        assert not [o for o in outcomes if o is not None and not isinstance(o, asyncio.CancelledError)]
+        assert not [task for task in tasks if await waits(task, turns=2000)], "a deadlock"
+        assert not [task for task in tasks if not task.cancelled() and task.exception()]
         with shared.room() as first, shared.room() as second:
-            await asyncio.wait_for(first.grow_to(largest, largest), timeout=1)
-            await asyncio.wait_for(second.grow_to(SMALL, SMALL), timeout=1)
+            last = asyncio.create_task(first.grow_to(largest, largest))
+            assert not await waits(last)
+            last = asyncio.create_task(second.grow_to(SMALL, SMALL))
+            assert not await waits(last), "bytes were lost"
 
     asyncio.run(run())
     assert held.now == 0

@@ -49,5 +49,6 @@ async def test_the_tables_example_is_offered_for_trying(model_server: stub.Model
         _, document = await started.get("/openapi.json")
     for path in document["paths"].values():
         if body := path.get("post", {}).get("requestBody"):
-            (example,) = body["content"]["application/json"]["examples"].values()
+            ((name, example),) = body["content"]["application/json"]["examples"].items()
+            assert name == "digits", "Swagger UI passes over an example without a name"
             assert example["value"] == {"url": "http://127.0.0.1:9000/seven.png"}

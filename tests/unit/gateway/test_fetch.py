@@ -20,11 +20,14 @@ from app.gateway.fetch import FetchLimits, ImageFetcher
 from app.gateway.routing import ImageHosts
 from tests.unit.gateway.image_hosts import CHUNKED, Host, Names, answering, ok, redirect, silent
 
+# An answer that is left open is an error, too.
+pytestmark = pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning")
+
 HOSTS = ImageHosts(private=("localhost", "127.0.0.1"))
 SMALL_LIMITS = FetchLimits(
     max_bytes=2**20, bytes_in_flight=2 * 2**20, max_redirects=2, connect_timeout=30, idle_timeout=30
 )
-IMPATIENT = dataclasses.replace(SMALL_LIMITS, connect_timeout=0.2, idle_timeout=0.2)
+IMPATIENT = dataclasses.replace(SMALL_LIMITS, connect_timeout=0.5, idle_timeout=0.5)
 
 
 @contextlib.asynccontextmanager
@@ -283,9 +286,10 @@ async def test_a_picture_that_never_ends_is_too_large(start: bytes, endlessly: b
         answering(CHUNKED, b"4\r\nsome\r\n", keep_open=True),
     ],
 )
+@pytest.mark.timeout(60)
 async def test_a_host_that_falls_silent_is_given_up(host: Host) -> None:
     async with host.running():
-        assert await problem_of(host.url(), IMPATIENT, timeout=60) is Problem.IMAGE_TIMEOUT
+        assert await problem_of(host.url(), IMPATIENT, timeout=3600) is Problem.IMAGE_TIMEOUT
 
 
 @pytest.mark.parametrize(
@@ -303,9 +307,10 @@ async def test_a_host_that_drips_is_given_up_at_the_timeout(start: bytes, endles
         assert await problem_of(host.url(), timeout=0.5) is Problem.IMAGE_TIMEOUT
 
 
+@pytest.mark.timeout(60)
 async def test_a_tls_handshake_that_is_never_answered_is_given_up() -> None:
     async with silent().running() as host:
-        assert await problem_of(host.url().replace("http:", "https:"), IMPATIENT, timeout=60) is Problem.IMAGE_TIMEOUT
+        assert await problem_of(host.url().replace("http:", "https:"), IMPATIENT, timeout=3600) is Problem.IMAGE_TIMEOUT
 
 
 async def test_a_name_that_is_never_resolved_is_given_up_at_the_timeout() -> None:
@@ -511,3 +516,20 @@ async def test_a_cancelled_fetch_closes_its_connection() -> None:
         await host.reached(1)
         task.cancel()
         await asyncio.wait_for(closed.wait(), timeout=10)
+
+
+async def test_a_refused_answer_closes_its_connection() -> None:
+    closed = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(ok(2**20 + 1))
+        while await reader.read(1024):
+            pass
+        closed.set()
+
+    async with Host(handler).running() as host, ImageFetcher(SMALL_LIMITS) as fetcher:
+        with pytest.raises(GatewayError) as raised:
+            async with fetcher.fetch(host.url(), HOSTS, 60):
+                pass
+        await asyncio.wait_for(closed.wait(), timeout=10)
+        assert raised.value.problem is Problem.IMAGE_TOO_LARGE

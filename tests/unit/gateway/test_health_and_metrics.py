@@ -51,6 +51,28 @@ async def test_one_model_that_is_down_does_not_make_the_others_unreachable(
         assert status == 503
 
 
+async def test_where_a_rollout_decides_the_version_the_model_server_tells_it(
+    table_path: Path, model_server: stub.ModelServer
+) -> None:
+    table = routing_table(model_server)
+    table["models"]["digits"]["versions"] = [{"role": "stable", "address": model_server.address}]
+    write_table(table_path, table)
+    async with gateway(table_path) as started:
+        assert (await started.get("/readyz"))[0] == 200
+        (model,) = (await started.get("/models"))[1]["models"]
+        assert model["versions"] == [{"version": 2, "role": "stable", "weight": None, "state": "AVAILABLE"}]
+
+
+async def test_where_a_rollout_decides_the_version_of_a_server_that_is_gone_it_is_not_known(table_path: Path) -> None:
+    table = routing_table(stub.ModelServer(address="127.0.0.1:1"))
+    table["models"]["digits"]["versions"] = [{"role": "stable", "address": "127.0.0.1:1"}]
+    write_table(table_path, table)
+    async with gateway(table_path) as started:
+        assert (await started.get("/readyz"))[0] == 503
+        (model,) = (await started.get("/models"))[1]["models"]
+        assert model["versions"] == [{"version": None, "role": "stable", "weight": None, "state": "UNREACHABLE"}]
+
+
 async def test_a_gateway_that_is_ending_is_not_ready_but_still_answers(running: Gateway) -> None:
     running.service.draining = True
     assert await running.get("/readyz") == (503, {"status": "ending"})
@@ -73,3 +95,9 @@ async def test_each_failed_image_of_a_batch_is_counted(running: Gateway) -> None
     await running.post(json={"urls": ["http://elsewhere.example/"] * 3})
     code = frozenset({("model", "digits"), ("code", "host_not_allowed")})
     assert (await running.metrics())["gateway_errors_total", code] == 3
+
+
+async def test_no_answer_tells_the_versions_of_what_runs(running: Gateway) -> None:
+    for path in ("/livez", "/docs", "/docs/swagger-ui.css", "/nowhere"):
+        async with running.client.get(running.url + path) as response:
+            assert response.headers["Server"] == "gateway", path

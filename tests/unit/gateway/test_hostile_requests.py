@@ -100,7 +100,7 @@ async def test_a_body_that_never_ends_is_cut_off(guarded: Gateway) -> None:
     for headers, data in ((PNG, endless()), (JSON, endless()), (FORM, endless_file())):
         status, body, _ = await guarded.post(data=data, headers=headers)
         assert (status, body["error"]["code"]) == (413, "body_too_large")
-    assert guarded.service.admission.bytes == 0
+    assert guarded.service.admission.images == 0
 
 
 async def test_a_body_that_does_not_arrive_is_not_waited_for(table_path: Path) -> None:
@@ -140,7 +140,7 @@ async def test_an_error_of_our_own_is_answered_without_a_traceback(
     async def broken(*_: Any) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(guarded.service.predictor, "one", broken)
+    monkeypatch.setattr(guarded.service.predictor, "prepare_one", broken)
     status, body, _ = await guarded.post(data=picture(), headers=PNG)
     assert (status, body["error"]["code"]) == (500, "internal")
     assert "secret" not in str(body)
@@ -162,7 +162,7 @@ async def test_hundreds_of_hostile_requests_leave_memory_and_gauges_as_they_were
     for _ in range(10):
         await round_of_all()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000, "KiB of new peak"
-    assert (guarded.service.admission.images, guarded.service.admission.bytes) == (0, 0)
+    assert guarded.service.admission.images == 0
     assert (await guarded.metrics())["gateway_in_flight_images", frozenset()] == 0
     status, _, _ = await guarded.post(data=picture(), headers=PNG)
     assert status == 200

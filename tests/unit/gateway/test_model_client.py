@@ -5,17 +5,42 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 
 from app.gateway import model_client
 from app.gateway.errors import GatewayError, Problem
-from app.gateway.routing import Output
+from app.gateway.routing import Input, Model, Output, Scaling, Version
 from app.protocol import serving_pb2 as protocol
 from tests.unit.gateway import stub
 from tests.unit.gateway.harness import Gateway, gateway, picture, routing_table, write_table
 
 PNG = {"Content-Type": "image/png"}
 OUTPUT = Output(tensor="scores", labels=("a", "b"))
+
+
+MODEL = Model(
+    address="localhost:8500",
+    versions=(Version(version=1, role="stable", weight=100, address="localhost:8500"),),
+    input=Input(tensor="image", size=(4, 5), scaling=Scaling.UNIT),
+    output=OUTPUT,
+)
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_a_request_says_the_model_and_the_tensors_and_holds_the_images_in_order(images: int) -> None:
+    tensors = [np.random.default_rng(number).random((4, 5, 3), np.float32) for number in range(images)]
+    request = protocol.PredictRequest.FromString(model_client.predict_request("digits", MODEL, tensors))
+    tensor = protocol.Tensor(
+        dtype=protocol.DT_FLOAT,
+        tensor_shape=protocol.TensorShape(dim=[protocol.TensorShape.Dim(size=size) for size in (images, 4, 5, 3)]),
+        tensor_content=np.stack(tensors).tobytes(),
+    )
+    assert request == protocol.PredictRequest(
+        model_spec=protocol.ModelSpec(name="digits", signature_name="serving_default"),
+        inputs={"image": tensor},
+        output_filter=["scores"],
+    )
 
 
 def _changed(change: Callable[[protocol.Tensor], Any]) -> bytes:

@@ -86,23 +86,30 @@ async def test_a_batch_takes_a_place_for_each_of_its_images(table_path: Path, mo
         await until(lambda: started.service.admission.images == 0)
 
 
-async def test_uploads_beyond_the_memory_for_them_are_refused(table_path: Path, model_server: stub.ModelServer) -> None:
-    async with gateway(table_path, max_body_bytes=1000, upload_bytes_in_flight=1000) as started:
-        with started.service.admission.place() as other:
-            other.take_bytes(500)
-            status, body, _ = await started.post(data=b"x" * 600, headers=PNG)
+async def test_an_upload_that_finds_no_room_in_time_is_refused(table_path: Path) -> None:
+    limits = {"max_body_bytes": 1000, "upload_bytes_in_flight": 2000, "request_timeout": 0.3}
+    async with gateway(table_path, **limits) as started:
+        with started.service.uploads.room() as first, started.service.uploads.room() as second:
+            await first.grow_to(1000, 1000)
+            await second.grow_to(1000, 1000)
+            status, body, headers = await started.post(data=picture(), headers=PNG)
             assert (status, body["error"]["code"]) == (503, "overloaded")
-            status, _, _ = await started.post(data=picture(), headers=PNG)
-            assert status == 200
-        assert started.service.admission.bytes == 0
+            assert headers["Retry-After"] == "1"
+        status, _, _ = await started.post(data=picture(), headers=PNG)
+        assert status == 200
+
+
+async def test_uploads_that_wait_for_room_are_served_when_it_is_there(table_path: Path) -> None:
+    async with gateway(table_path, max_body_bytes=200, upload_bytes_in_flight=400) as started:
+        answers = await asyncio.gather(*(started.post(data=picture(), headers=PNG) for _ in range(64)))
+    assert {status for status, _, _ in answers} == {200}
 
 
 def test_a_place_is_given_back_whatever_happens() -> None:
-    admission = Admission(max_images=2, max_bytes=10)
-    with pytest.raises(GatewayError), admission.place() as place:  # noqa: PT012 - only the last line raises
-        place.take_bytes(10)
-        place.take_images(3)
-    assert (admission.images, admission.bytes) == (0, 0)
+    admission = Admission(2)
+    with pytest.raises(GatewayError), admission.place() as place:
+        place.extend_to(3)
+    assert admission.images == 0
 
 
 async def test_work_whose_turn_would_come_after_its_deadline_is_refused_before_it_waits() -> None:

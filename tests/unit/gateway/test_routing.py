@@ -43,6 +43,8 @@ def test_a_whole_table_is_read_with_its_types() -> None:
         (_with(surprise=1), "surprise"),
         (_with(models={"digits": {"address": "no-port"}}), "$.models"),
         (_with(image_hosts={"public": ["https://images.example.com/"]}), "$.image_hosts.public"),
+        (_with(image_hosts={"public": ["images..example.com"]}), "$.image_hosts.public"),
+        (_with().replace(b'"unit"', b'"caffe"'), "scaling caffe"),
     ],
 )
 def test_a_bad_table_is_refused_with_one_line_that_names_the_place(document: bytes, named: str) -> None:
@@ -56,3 +58,10 @@ def test_weights_that_do_not_make_a_hundred_are_refused() -> None:
     document = _with().replace(b'"weight":30', b'"weight":31')
     with pytest.raises(routing.RoutingError, match="digits's versions add up to 101"):
         routing.decode(document, "routing.json")
+
+
+def test_weights_may_be_left_to_the_mesh_for_all_versions_of_a_model_but_not_for_some() -> None:
+    none = _with().replace(b'"weight":30,', b"").replace(b'"weight":70,', b"")
+    assert {version.weight for version in routing.decode(none, "it").models["digits"].versions} == {None}
+    with pytest.raises(routing.RoutingError, match="only some of digits's versions have a weight"):
+        routing.decode(_with().replace(b'"weight":30,', b""), "routing.json")

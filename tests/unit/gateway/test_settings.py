@@ -26,7 +26,7 @@ def test_values_are_read_by_their_types() -> None:
         ("GATEWAY_PORT", "70000", "<= 65535"),
         ("GATEWAY_MODEL_TIMEOUT", "0", "> 0"),
         ("GATEWAY_MAX_BATCH", "129", "GATEWAY_MAX_IN_FLIGHT=128"),
-        ("GATEWAY_MAX_BODY_BYTES", "300000000", "GATEWAY_UPLOAD_BYTES_IN_FLIGHT"),
+        ("GATEWAY_MAX_BODY_BYTES", "30000000", "GATEWAY_UPLOAD_BYTES_IN_FLIGHT"),
         ("GATEWAY_MAX_IMAGE_BYTES", "30000000", "GATEWAY_DOWNLOAD_BYTES_IN_FLIGHT"),
         ("GATEWAY_PROT", "80", "no such setting"),
         ("GATEWAY_SERVICE_HOST", "10.0.0.1", "enableServiceLinks"),

@@ -55,6 +55,12 @@ def test_an_endpoint_that_would_send_a_model_in_the_clear_or_is_none_is_refused(
     assert repr(endpoint) in str(error.value)
 
 
+def test_a_file_of_authorities_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/nowhere.pem")
+    with pytest.raises(SyncError, match=r"AWS_CA_BUNDLE is '/nowhere\.pem': No such file"):
+        ModelStore("bucket", "clothing")
+
+
 def test_without_credentials_the_nodes_own_role_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(SyncError, match="no AWS credentials") as error:
