@@ -3,8 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
 BIN := .venv/bin
+# The Pulumi SDK and TensorFlow cannot agree on a version of protobuf, so the program has an environment of its own.
+PROGRAM := .venv-program/bin
 
-.PHONY: help setup setup-dev lock protocol lint test test-unit up down promote weight restart status logs upload bench
+.PHONY: help setup setup-dev lock protocol lint test test-unit up down promote weight restart status logs upload preview bootstrap bench
 
 help: ## What can be done here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,13 +32,26 @@ $(BIN)/uv:
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -r requirements-dev.txt
 	@touch $@
 
+.venv-program/.installed: $(BIN)/uv requirements.txt infra/constraints.txt
+	@echo "Installing what the Pulumi program needs"
+	@$(PYTHON) -m venv .venv-program
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(PROGRAM)/python -c infra/constraints.txt -r requirements.txt
+	@touch $@
+
+.venv-program/.dev: .venv-program/.installed infra/requirements-dev.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(PROGRAM)/python -c infra/constraints.txt -r infra/requirements-dev.txt
+	@touch $@
+
 setup: .venv/.local ## Install what `make up` needs
-setup-dev: .venv/.dev ## Install the tools for developing too
+setup-dev: .venv/.dev .venv-program/.dev ## Install the tools for developing too
 
 lock: $(BIN)/uv ## Choose anew the versions of dependencies of dependencies
 	@(echo '# The whole set that is tested together, dependencies of dependencies included: `make lock` writes it.'; \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header requirements-dev.txt) > .constraints.new
 	@mv .constraints.new constraints.txt
+	@(echo '# The whole set of the Pulumi program that is tested together: `make lock` writes it.'; \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header infra/requirements-dev.txt) > .constraints.new
+	@mv .constraints.new infra/constraints.txt
 
 protocol: .venv/.dev ## Generate the Python of app/protocol/serving.proto
 	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --mypy_out=. app/protocol/serving.proto
@@ -75,14 +90,31 @@ logs: ## Follow all logs
 bench: .venv/.dev ## Measure the gateway against its peers (QUICK=1: coarsely, in some minutes)
 	@$(BIN)/python -m bench.gateway $(if $(QUICK),--quick)
 
+# --- AWS -------------------------------------------------------------------------------------------------------------
+
+preview: .venv-program/.installed ## Show what the program would make, without credentials: STACK=prod BASE=main REPORT=out.html
+	@$(PROGRAM)/python -m infra.plan --stack "$(or $(STACK),dev)" $(if $(BASE),--base "$(BASE)") $(if $(AGAINST),--against "$(AGAINST)") \
+	  $(if $(MANIFESTS),--manifests "$(MANIFESTS)") $(if $(REPORT),--report "$(REPORT)")
+
+bootstrap: .venv-program/.installed ## Make the bucket and the key of Pulumi's state, once: ACCOUNT=… REGION=…
+	@$(PROGRAM)/python -m infra.bootstrap $(if $(ACCOUNT),--account "$(ACCOUNT)") $(if $(REGION),--region "$(REGION)")
+
 # --- Checks ----------------------------------------------------------------------------------------------------------
 
-lint: .venv/.dev ## Format, lint and types
-	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
-	@$(BIN)/hadolint app/*/Dockerfile
+# What the program's environment checks; the other one checks the rest.
+PROGRAM_TESTS := tests/unit/infra tests/plan tests/policy
+PROGRAM_CODE := __main__.py infra bench/plan $(PROGRAM_TESTS)
 
-test-unit: .venv/.dev ## The quick tests
-	@$(BIN)/pytest tests/unit
+lint: .venv/.dev .venv-program/.dev ## Format, lint and types
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	@$(BIN)/hadolint app/*/Dockerfile infra/*.Dockerfile
+	@$(BIN)/mypy --exclude '^(tests/(unit/infra|plan|policy)|bench/plan)/'
+	@$(PROGRAM)/mypy $(PROGRAM_CODE)
+
+test-unit: .venv/.dev .venv-program/.dev ## The quick tests
+	@$(PROGRAM)/pytest -n auto $(PROGRAM_TESTS)
+	@$(BIN)/pytest tests/unit $(PROGRAM_TESTS:%=--ignore=%)
 
 test: lint ## Everything that can run here
-	@$(BIN)/pytest
+	@$(PROGRAM)/pytest -n auto $(PROGRAM_TESTS)
+	@$(BIN)/pytest $(PROGRAM_TESTS:%=--ignore=%)
