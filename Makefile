@@ -61,11 +61,34 @@ protocol: .venv/.dev ## Generate the Python of app/protocol/serving.proto
 LOCAL := $(BIN)/python -m app.local
 model = $(or $(MODEL),$(error $@ needs a model: make $@ MODEL=digits))
 
-up: .venv/.local ## Make the platform on this machine what local.yaml says
+ifndef STACK
+
+up: .venv/.local ## Make the platform on this machine what local.yaml says; in AWS: STACK=dev
 	@$(LOCAL) up
 
 down: ## End it
 	@if [ -e .venv/.local ]; then $(LOCAL) down; else echo "Nothing was ever started."; fi
+
+else
+
+define needs
+@command -v $(1) >/dev/null || { echo "make $@ STACK=$(STACK) needs $(1): $(2)" >&2; exit 1; }
+
+endef
+
+up: .venv-program/.installed
+	$(call needs,pulumi,https://www.pulumi.com/docs/install/)
+	$(call needs,aws,https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html)
+	$(call needs,docker,https://docs.docker.com/engine/install/)
+	@pulumi up --stack "$(STACK)"
+
+down: .venv-program/.installed
+	$(call needs,pulumi,https://www.pulumi.com/docs/install/)
+	$(call needs,aws,https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html)
+	@region=$$(pulumi config get aws:region --stack "$(STACK)"); \
+	  pulumi destroy --stack "$(STACK)" && $(PROGRAM)/python -m infra.leftovers "$(STACK)" --region "$$region"
+
+endif
 
 promote: .venv/.local ## Make the canary of MODEL its stable version
 	@$(LOCAL) promote "$(model)"
