@@ -61,6 +61,12 @@ def _dns_label(max_length: int) -> StringConstraints:
     return StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=max_length)
 
 
+def _not_derived(model: str) -> str:
+    if re.search(r"-(v[0-9]+|primary|canary)$", model):
+        raise ValueError("may not end in -v and a number, -primary or -canary: such are the names of versions")
+    return model
+
+
 # The last label begins with a letter: no address is a name.
 _HOST_NAME: Final = r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?$"
 
@@ -70,7 +76,7 @@ _RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 10
 Cidr = Annotated[str, AfterValidator(_network)]
 HostName = Annotated[str, StringConstraints(pattern=_HOST_NAME)]
 S3Api = Annotated[str, AfterValidator(_s3_api)]
-ModelName = Annotated[str, _dns_label(conventions.MODEL_NAME_MAX)]
+ModelName = Annotated[str, _dns_label(conventions.MODEL_NAME_MAX), AfterValidator(_not_derived)]
 NodeGroupName = Annotated[str, _dns_label(conventions.NODE_GROUP_NAME_MAX)]
 StackName = Annotated[str, _dns_label(conventions.STACK_NAME_MAX)]
 Positive = Annotated[int, Field(ge=1)]
@@ -327,8 +333,8 @@ class Progressive(Part):
     interval_seconds: Annotated[int, Field(ge=10)] = 60
     min_success_percent: Percent = 99
     max_p99_milliseconds: Positive = 500
-    failed_checks: Positive = 5
-    """Failed checks before everything goes back to the old version."""
+    failed_checks: Annotated[int, Field(ge=2)] = 5
+    """Failed checks before everything goes back to the old version; the very first finds nothing measured yet."""
 
 
 class Input(Part):
@@ -371,6 +377,8 @@ class TensorflowModel(_Model):
     input: Input | None = None
     """What the gateway makes of a picture; without input and output the model is served over gRPC alone."""
     output: Output | None = None
+    disk: Memory = "4Gi"
+    """Room for a version's files on the machine's disk; a pod that takes more is evicted."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
