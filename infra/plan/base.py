@@ -55,7 +55,7 @@ def evaluating(ref: str, stack: str, root: Path) -> Iterator[Callable[[], Evalua
             yield wait
         finally:
             process.kill()
-            process.communicate()
+            process.wait()
 
 
 def _check_out(ref: str, root: Path, folder: Path) -> None:

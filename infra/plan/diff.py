@@ -97,6 +97,10 @@ def _changes(path: str, old: Any, new: Any, ignored: frozenset[str]) -> Iterator
         for key in sorted(old.keys() | new.keys()):
             below = f"{path}.{key}" if path else str(key)
             yield from _changes(below, old.get(key, _ABSENT), new.get(key, _ABSENT), ignored)
+    elif (old_named := _by_name(old)) is not None and (new_named := _by_name(new)) is not None:
+        for name in sorted(old_named.keys() | new_named.keys()):
+            before, after = old_named.get(name, _ABSENT), new_named.get(name, _ABSENT)
+            yield from _changes(f"{path}[{name}]", before, after, ignored)
     elif isinstance(old, list) and isinstance(new, list):
         for index in range(max(len(old), len(new))):
             before = old[index] if index < len(old) else _ABSENT
@@ -114,3 +118,11 @@ def _document(value: Any) -> Any:
         return json.loads(value)
     except ValueError:
         return None
+
+
+def _by_name(value: Any) -> dict[str, Any] | None:
+    """A list of things that have names, such as containers, by these: one that is put between moves no other."""
+    if not isinstance(value, list) or not all(isinstance(item, Mapping) and item.get("name") for item in value):
+        return None
+    named = {str(item["name"]): item for item in value}
+    return named if len(named) == len(value) else None

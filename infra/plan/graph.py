@@ -16,13 +16,13 @@ from infra.plan.preview import Preview
 from infra.plan.stages import Stage, stage_of, stages
 from infra.plan.tree import short_type
 
-_BOX: Final = 214
-_GUTTER: Final = 46
+_BOX: Final = 206
+_GUTTER: Final = 40
 _LINE: Final = 19
 _HEAD: Final = 30
 _MARGIN: Final = 12
 _KINDS: Final = 16
-_KIND_LENGTH: Final = 25
+_KIND_LENGTH: Final = 21
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +119,8 @@ def _kinds(preview: Preview, found: Sequence[Stage]) -> Mapping[str, list[_Kind]
             ("±", [it.resource for it in diff.changed if it.replaced], preview.evaluation),
             ("−", diff.removed, preview.comparison.before),  # noqa: RUF001 - the sign, not the hyphen
         ):
-            for stage, kind in _where(resources, evaluation):
-                marks[stage, kind][sign] += 1
+            for place in _where(resources, evaluation):
+                marks[place][sign] += 1
     result: dict[str, list[_Kind]] = {}
     for stage in found:
         held: dict[str, list[Resource]] = defaultdict(list)
@@ -159,16 +159,27 @@ def _box(name: str, corner: tuple[float, float], height: float, kinds: Sequence[
 
 
 def _line(kind: _Kind, x: float, y: float) -> Element:
-    plain = kind.name.rpartition("/" if kind.name.startswith("aws:") else ":")[2]
-    cut = plain if len(plain) <= _KIND_LENGTH else f"{plain[: _KIND_LENGTH - 1]}…"
-    later = " ⧉" if any(it.expands_at_deployment for it in kind.resources) else ""
     names = "\n".join(it.name for it in kind.resources[:40])
+    later = "*" if any(it.expands_at_deployment for it in kind.resources) else ""
     signs = [
         element("tspan", f" {sign}{count}", class_=_SIGN_CLASSES[sign]) for sign, count in sorted(kind.marks.items())
     ]
-    number = element("text", str(len(kind.resources)), x=x + 34, y=y, text_anchor="end", class_="number")
-    label = element("text", f"{cut}{later}", *signs, x=x + 42, y=y, class_="kind")
-    return element("g", element("title", f"{kind.name}\n{names}"), number, label)
+    return element(
+        "g",
+        element("title", f"{kind.name}\n{names}"),
+        element("text", str(len(kind.resources)), x=x + 34, y=y, text_anchor="end", class_="number"),
+        element("text", _cut(_plain(kind.name), _KIND_LENGTH - 3 * len(signs)) + later, x=x + 42, y=y, class_="kind"),
+        element("text", *signs, x=x + _BOX - 10, y=y, text_anchor="end"),
+    )
+
+
+def _plain(kind: str) -> str:
+    package, _, name = kind.rpartition("/" if kind.startswith("aws:") else ":")
+    return f"{name} provider" if package == "pulumi:providers" else name
+
+
+def _cut(name: str, length: int) -> str:
+    return name if len(name) <= length else f"{name[: length - 1]}…"
 
 
 _SIGN_CLASSES: Final = {"+": "added", "~": "changed", "±": "replaced", "−": "removed"}  # noqa: RUF001

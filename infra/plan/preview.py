@@ -70,7 +70,7 @@ class Preview:
 
 def preview(evaluation: Evaluation, before: Evaluation | None = None, named: str = "") -> Preview:
     """Judge an evaluation, and compare it with another if there is one."""
-    comparison = before and Comparison(before=before, named=named, diff=compare(before, evaluation))
+    comparison = Comparison(before=before, named=named, diff=compare(before, evaluation)) if before else None
     return Preview(
         evaluation=evaluation, outcomes=judged(evaluation), schedule=schedule(evaluation), comparison=comparison
     )

@@ -35,7 +35,7 @@ def report(preview: Preview) -> str:
         element("p", f"{preview.size}. {preview.verdict}."),
         preview.changes and element("p", f"{preview.changes}."),
         element("h2", "Stages"),
-        element("p", "What is in one column is made at the same time. ⧉ expands at deployment.", class_="quiet"),
+        element("p", "An arrow leads to what waits. * expands at deployment.", class_="quiet"),
         element("div", graph(preview), class_="drawing"),
         *_changes(preview.comparison),
         element("h2", "Policies"),

@@ -1,6 +1,6 @@
 """The stages of a stack: its top components, what each holds, and which others it waits for."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ OUTSIDE = "stack"
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A top component with all that is below it."""
+    """A top component with all that is below it, or all of one type."""
 
     name: str
     resources: tuple[Resource, ...]
@@ -50,15 +50,22 @@ def stages(evaluation: Evaluation) -> tuple[Stage, ...]:
 
 
 def stage_of(evaluation: Evaluation) -> Mapping[str, str]:
-    """The stage of each resource, by URN."""
+    """The stage of each resource, by URN; top components of one type, such as a role for each model, are one stage."""
     by_urn = {resource.urn: resource for resource in evaluation.resources}
+    tops = [it for it in evaluation.resources if it.component and it.parent not in by_urn]
+    count = Counter(it.type for it in tops)
+    names = {it.urn: it.name if count[it.type] == 1 else _together(it, count[it.type]) for it in tops}
 
     def top(resource: Resource) -> str:
         while resource.parent in by_urn:
             resource = by_urn[resource.parent]
-        return resource.name if resource.component else OUTSIDE
+        return names.get(resource.urn, OUTSIDE)
 
     return {urn: top(resource) for urn, resource in by_urn.items()}
+
+
+def _together(component: Resource, count: int) -> str:
+    return f"{count} × {component.type.rpartition(':')[2]}"  # noqa: RUF001 - times
 
 
 def _append(stage: str, waits_for: Mapping[str, set[str]], order: list[str], seen: set[str]) -> None:
