@@ -117,7 +117,7 @@ bench: .venv/.dev ## Measure the gateway against its peers (QUICK=1: coarsely, i
 
 preview: .venv-program/.installed ## Show what the program would make, without credentials: STACK=prod BASE=main REPORT=out.html
 	@$(PROGRAM)/python -m infra.plan --stack "$(or $(STACK),dev)" $(if $(BASE),--base "$(BASE)") $(if $(AGAINST),--against "$(AGAINST)") \
-	  $(if $(MANIFESTS),--manifests "$(MANIFESTS)") $(if $(REPORT),--report "$(REPORT)")
+	  $(if $(MANIFESTS),--manifests "$(MANIFESTS)") $(if $(REPORT),--report "$(REPORT)") $(if $(MARKDOWN),--markdown "$(MARKDOWN)")
 
 bootstrap: .venv-program/.installed ## Make the bucket and the key of Pulumi's state, once: ACCOUNT=… REGION=…
 	@$(PROGRAM)/python -m infra.bootstrap $(if $(ACCOUNT),--account "$(ACCOUNT)") $(if $(REGION),--region "$(REGION)")
