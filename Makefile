@@ -59,12 +59,16 @@ protocol: .venv/.dev ## Generate the Python of app/protocol/serving.proto
 # --- This machine ----------------------------------------------------------------------------------------------------
 
 LOCAL := $(BIN)/python -m app.local
+folder = $(or $(DIR),$(error upload needs a folder: make upload MODEL=digits DIR=path/to/saved_model))
 model = $(or $(MODEL),$(error $@ needs a model: make $@ MODEL=digits))
 
 ifndef STACK
 
 up: .venv/.local ## Make the platform on this machine what local.yaml says; in AWS: STACK=dev
 	@$(LOCAL) up
+
+upload: .venv/.local ## Put the SavedModel in DIR into the model store, as VERSION if given, of MODEL; in AWS: STACK=dev
+	@$(LOCAL) upload "$(model)" "$(folder)" $(if $(VERSION),--version "$(VERSION)")
 
 down: ## End it
 	@if [ -e .venv/.local ]; then $(LOCAL) down; else echo "Nothing was ever started."; fi
@@ -88,6 +92,12 @@ down: .venv-program/.installed
 	@region=$$(pulumi config get aws:region --stack "$(STACK)"); \
 	  pulumi destroy --stack "$(STACK)" && $(PROGRAM)/python -m infra.leftovers "$(STACK)" --region "$$region"
 
+upload: .venv/.local
+	$(call needs,pulumi,https://www.pulumi.com/docs/install/)
+	@bucket=$$(pulumi stack output bucket --stack "$(STACK)"); region=$$(pulumi config get aws:region --stack "$(STACK)"); \
+	  AWS_REGION="$$region" $(BIN)/python -m app.model_sync.upload --bucket "$$bucket" --model "$(model)" \
+	    --directory "$(folder)" $(if $(VERSION),--version "$(VERSION)")
+
 endif
 
 promote: .venv/.local ## Make the canary of MODEL its stable version
@@ -95,9 +105,6 @@ promote: .venv/.local ## Make the canary of MODEL its stable version
 
 weight: .venv/.local ## Give the canary of MODEL the share WEIGHT, in percent
 	@$(LOCAL) weight "$(model)" "$(or $(WEIGHT),$(error weight needs a number: make weight MODEL=digits WEIGHT=50))"
-
-upload: .venv/.local ## Put the SavedModel in DIR into the model store, as VERSION if given, of MODEL
-	@$(LOCAL) upload "$(model)" "$(or $(DIR),$(error upload needs a folder: make upload MODEL=digits DIR=path/to/saved_model))" $(if $(VERSION),--version "$(VERSION)")
 
 restart: .venv/.local ## Replace the processes of MODEL (or MODEL=gateway) without losing a request
 	@$(LOCAL) restart "$(model)"
