@@ -131,7 +131,7 @@ def build(settings: config.Settings) -> Outputs:
             after=mesh.ready,
         ),
     )
-    gateway = Gateway(
+    Gateway(
         "gateway",
         GatewayArgs(
             kubernetes=cluster.kubernetes,
@@ -161,7 +161,7 @@ def build(settings: config.Settings) -> Outputs:
             prometheus_address=addons.prometheus_address,
             mirror=settings.image_mirror,
             access=promotion.Access(kubeconfig=cluster.kubeconfig),
-            after=[*mesh.ready, *gateway.ready],
+            after=mesh.ready,
             monitoring=addons.ready,
         ),
     )

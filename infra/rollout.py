@@ -33,7 +33,10 @@ class RolloutArgs:
     access: promotion.Access
     """How the wait for a promotion reaches the API server."""
     after: Sequence[pulumi.Resource]
-    """What the objects of the mesh wait for."""
+    """What the objects of the mesh wait for.
+
+    Not the gateway: it is ready when a model is, and a progressive one is only when Flagger has made its Services.
+    """
     monitoring: Sequence[pulumi.Resource]
     """What Flagger waits for: Prometheus, and the namespace that both are in."""
 
