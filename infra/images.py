@@ -158,8 +158,9 @@ class Images(pulumi.ComponentResource):
             image_name=Output.concat(self._registry.repository_url(build.image), ":", tag(build)),
             registry=self._registry.credentials(build.image),
             build=docker.DockerBuildArgs(
-                context=str(ROOT),
-                dockerfile=str(ROOT / build.dockerfile),
+                # From the project's folder, where Pulumi runs: a whole path would differ from machine to machine.
+                context=".",
+                dockerfile=build.dockerfile,
                 platform=PLATFORM,
                 builder_version=docker.BuilderVersion.BUILDER_BUILD_KIT,
                 args=dict(build.arguments),
