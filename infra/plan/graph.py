@@ -79,7 +79,7 @@ def graph(preview: Preview) -> Element:
     places = layout(found)
     kinds = _kinds(preview, found)
     heights = {name: _HEAD + _LINE * min(len(of_stage), _KINDS + 1) + 10 for name, of_stage in kinds.items()}
-    rows = 1 + max((place.row for place in places.values()), default=0)
+    rows = 1 + max((place.row for place in places.values()), default=-1)
     tops = [float(_MARGIN)]
     for row in range(rows):
         tallest = max(heights[name] for name, place in places.items() if place.row == row)

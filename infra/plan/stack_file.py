@@ -33,12 +33,14 @@ def read(stack: str, folder: Path) -> StackFile:
     """Read the file of a stack; raises SettingsError if it is not there or is not one."""
     path = folder / f"Pulumi.{stack}.yaml"
     try:
-        document = yaml.safe_load(path.read_text()) or {}
+        document = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         others = ", ".join(sorted(it.name.split(".")[1] for it in folder.glob("Pulumi.*.yaml")))
         raise SettingsError(f"{path.name}: there is no such file; the stacks here are: {others or 'none'}") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{path.name}: is not YAML: {' '.join(str(error).split())}") from None
+    if document is None:
+        document = {}
     config = document.get("config", {}) if isinstance(document, Mapping) else None
     if not isinstance(config, Mapping):
         raise SettingsError(f"{path.name}: must have a mapping called config, as `pulumi config set` writes it")
