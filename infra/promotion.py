@@ -17,6 +17,8 @@ from pulumi import Input, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
 Canary = Mapping[str, Any]
+Read = Callable[[], Canary | None]
+"""Asks for the Canary; none if the API server does not answer just now."""
 
 _POLL_SECONDS: Final = 5
 _SETTLED_SECONDS: Final = 30
@@ -52,7 +54,7 @@ def phase(canary: Canary, config_map: str, checksum: str) -> Phase:
 
 
 def wait(
-    read: Callable[[], Canary],
+    read: Read,
     config_map: str,
     checksum: str,
     *,
@@ -63,10 +65,12 @@ def wait(
     """Return once the revision is promoted; raises NotPromotedError once it is taken back, or the time is over."""
     deadline = time.monotonic() + seconds
     failed_since: float | None = None
+    canary: Canary = {}
     while True:
-        canary = read()
+        answer = read()
+        canary = answer or canary
         now = time.monotonic()
-        found = phase(canary, config_map, checksum)
+        found = phase(answer or {}, config_map, checksum)
         if found is Phase.PROMOTED:
             return
         failed_since = (failed_since or now) if found is Phase.TAKEN_BACK else None
@@ -127,10 +131,11 @@ def _wait(props: Mapping[str, Any]) -> None:
     wait(reader(props), props["name"], props["checksum"], seconds=props["seconds"])
 
 
-def reader(props: Mapping[str, Any]) -> Callable[[], Canary]:
+def reader(props: Mapping[str, Any]) -> Read:
     """What asks the API server for the Canary."""
     # Only where there is a cluster to ask: it takes half a second to import.
     from kubernetes import client, config  # noqa: PLC0415
+    from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
     if props.get("kubeconfig"):
         api = config.new_client_from_config_dict(json.loads(props["kubeconfig"]))  # type: ignore[no-untyped-call]
@@ -138,10 +143,17 @@ def reader(props: Mapping[str, Any]) -> Callable[[], Canary]:
         api = config.new_client_from_config(context=props["context"])  # type: ignore[no-untyped-call]
     canaries = client.CustomObjectsApi(api)
 
-    def read() -> Canary:
-        found: Any = canaries.get_namespaced_custom_object(
-            "flagger.app", "v1beta1", props["namespace"], "canaries", props["name"], _request_timeout=30
-        )
+    def read() -> Canary | None:
+        try:
+            found: Any = canaries.get_namespaced_custom_object(
+                "flagger.app", "v1beta1", props["namespace"], "canaries", props["name"], _request_timeout=30
+            )
+        except HTTPError:
+            return None
+        except client.ApiException as error:
+            if error.status < 500 and error.status != 429:
+                raise
+            return None
         return dict(found)
 
     return read

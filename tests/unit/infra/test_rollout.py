@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from kubernetes.client import ApiException
 
 from infra import canary, config, promotion
 from infra.promotion import NotPromotedError, Phase
@@ -260,8 +261,9 @@ def _api_server(answers: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             assert self.path == "/apis/flagger.app/v1beta1/namespaces/models/canaries/faces"
-            body = json.dumps(left.pop(0) if len(left) > 1 else left[0]).encode()
-            self.send_response(200)
+            answer = left.pop(0) if len(left) > 1 else left[0]
+            body = json.dumps(answer).encode()
+            self.send_response(answer.get("code", 200))
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -302,6 +304,15 @@ def test_a_revision_that_is_seen_as_failed_for_a_moment_is_waited_for() -> None:
     _wait(
         [_canary("Failed", "old"), _canary("Failed", "new"), _canary("Progressing", "new"), _canary("Succeeded", "new")]
     )
+
+
+def test_an_api_server_that_is_away_for_a_moment_is_asked_again() -> None:
+    _wait([{"kind": "Status", "code": 503}, {"kind": "Status", "code": 429}, _canary("Succeeded", "new")])
+
+
+def test_a_refusal_of_the_api_server_ends_the_wait() -> None:
+    with pytest.raises(ApiException, match="403"):
+        _wait([{"kind": "Status", "code": 403}])
 
 
 def test_a_revision_that_was_taken_back_fails_with_the_reason_and_what_to_do() -> None:
