@@ -36,7 +36,7 @@ def test_no_gpu_family_here_is_arm() -> None:
             "instanceTypes are of g5, which have GPUs: set accelerator gpu",
         ),
         ({"instanceTypes": ["m7g.large"]}, "instanceTypes names m7g.large, which is arm64"),
-        ({"instanceTypes": ["large"]}, "should match pattern"),
+        ({"instanceTypes": ["large"]}, "an EC2 instance type such as"),
         ({"instanceTypes": []}, "at least 1 item"),
     ],
 )
