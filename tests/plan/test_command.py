@@ -28,6 +28,7 @@ def repository(project: Path) -> Path:
     """The project as a git repository of one commit, called base."""
     for folder in ("infra", "app"):
         shutil.copytree(ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "constraints.txt", project)
     git(project, "init", "--quiet")
     commit(project, "base")
     return project
