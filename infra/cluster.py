@@ -102,6 +102,8 @@ class Cluster(pulumi.ComponentResource):
             # Without it, an upgrade of the control plane would replace the provider, and with it everything in the
             # cluster: https://github.com/pulumi/pulumi-eks/issues/915
             cluster_identifier=self.name,
+            # A changed routing table is a changed ConfigMap, not a new one: the gateway reads it where it is.
+            enable_config_map_mutable=True,
             opts=self._child,
         )
         self.before_nodes = self._addons()
@@ -232,6 +234,10 @@ class ExistingCluster(pulumi.ComponentResource):
         super().__init__("model-serving:infra:ExistingCluster", name, None, opts)
         self.name = context
         self.kubernetes = k8s.Provider(
-            f"{name}-kubernetes", context=context, cluster_identifier=context, opts=ResourceOptions(parent=self)
+            f"{name}-kubernetes",
+            context=context,
+            cluster_identifier=context,
+            enable_config_map_mutable=True,
+            opts=ResourceOptions(parent=self),
         )
         self.register_outputs({"name": self.name})

@@ -35,11 +35,11 @@ def parse(document: Mapping[str, Any], *, stack: str, region: str | None = None,
         # A key that is given by other means would be overwritten without a word.
         if given := sorted(document.keys() & messages.GIVEN.keys()):
             raise SettingsError(
-                "\n".join(_in(source, f"{key} is not a setting: it is {messages.GIVEN[key]}") for key in given)
+                "\n".join(_in(source, f"{key} is not a setting here: {messages.GIVEN[key]} is") for key in given)
             )
         settings = Settings.model_validate({**document, "stack": stack, "region": region}, by_alias=True, by_name=False)
     except ValidationError as error:
-        raise SettingsError("\n".join(_in(source, messages.line(problem)) for problem in error.errors())) from None
+        raise SettingsError("\n".join(_in(source, line) for line in messages.lines(error.errors()))) from None
     if problems := [_in(source, problem) for problem in conflicts(settings)]:
         raise SettingsError("\n".join(problems))
     return settings

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast, get_args, get_origin
 
@@ -18,8 +18,17 @@ GIVEN: Final = {"stack": "the stack's name", "region": "aws:region"}
 _VALUE_LENGTH: Final = 60
 
 
-def line(error: ErrorDetails) -> str:
-    """The line for one of pydantic's errors."""
+def lines(errors: Sequence[ErrorDetails]) -> Iterator[str]:
+    """A line for each of pydantic's errors."""
+    for error in errors:
+        location = error["loc"]
+        # Items that are wrong are not counted: the list is then too short for no reason of its own.
+        inside = any(other["loc"][: len(location)] == location for other in errors if other is not error)
+        if not (error["type"] == "too_short" and inside):
+            yield _line(error)
+
+
+def _line(error: ErrorDetails) -> str:
     place, value = _place(error["loc"]), error["input"]
     match error["type"]:
         case "extra_forbidden":

@@ -137,7 +137,9 @@ class TensorflowModel(_Model):
                 " rest"
             )
         if self.canary is None and self.versions.canary is not None:
-            raise ValueError("versions.canary without canary: say its strategy and weight")
+            raise ValueError(
+                f"versions.canary is {self.versions.canary} without canary: say canary.strategy and canary.weight"
+            )
         return self
 
 

@@ -21,7 +21,7 @@ def _default_model(settings: Settings) -> Iterator[str]:
     default = settings.models.get(settings.default_model)
     if default is None:
         known = ", ".join(sorted(settings.models))
-        yield f"defaultModel is {settings.default_model}, which is not one of the models: choose of {known}"
+        yield f"defaultModel is {settings.default_model}, which is not one of the models ({known})"
     elif not isinstance(default, TensorflowModel) or default.input is None:
         yield f"defaultModel is {settings.default_model}, which has no input and output: POST /predict needs them"
 
@@ -90,7 +90,9 @@ def _closed_api(settings: Settings) -> Iterator[str]:
 def _known_clients(settings: Settings) -> Iterator[str]:
     """With protect, a public ingress asks who comes in."""
     if settings.protect and settings.ingress.public and isinstance(settings.ingress.authentication, Open):
-        yield "ingress.public with authentication.kind open and protect true: choose jwt or api-key"
+        yield (
+            "ingress.public is true and ingress.authentication.kind is open, with protect true: choose jwt or api-key"
+        )
 
 
 def _grpc_over_tls(settings: Settings) -> Iterator[str]:

@@ -97,7 +97,7 @@ ModelName = Annotated[
     str,
     _dns_label(conventions.MODEL_NAME_MAX),
     Rule(
-        "without -v and a number, -primary or -canary at its end: such are the names of versions",
+        "a name that does not end in -v and a number, -primary or -canary, as those of versions do",
         lambda model: re.search(r"-(v[0-9]+|primary|canary)$", model) is None,
     ),
 ]

@@ -72,7 +72,7 @@ def words(annotation: Any) -> str:
 
 def _mapping(found: Sequence[type[Part]]) -> str:
     if len(found) == 1:
-        return "a mapping of settings"
+        return f"a mapping with {', '.join(settings_of(found[0]))}"
     return f"a mapping with {tag(found[0])[0]} {choice(tag(part)[1] for part in found)}"
 
 

@@ -52,6 +52,8 @@ def istiod(mirror: str | None) -> Values:
             "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
             # Only where a Telemetry resource switches the log on: at the door.
             "accessLogEncoding": "JSON",
+            # A proxy that prefers its own zone overloads the few pods there; Flagger's DestinationRules cannot say so.
+            "localityLbSetting": {"enabled": False},
         },
         "autoscaleMin": 2,
         "resources": requests_and_limits("200m", "1Gi"),

@@ -5,7 +5,9 @@ What a provider would compute at deployment is not guessed: it stands in the eva
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -161,6 +163,18 @@ def _plain(value: Value) -> Any:
             return None if value.WhichOneof("kind") == "null_value" else content
 
 
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """The SDK keeps every future to the end: looking through them again and again makes large stacks slow."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def evaluate(program: Callable[[], Any], stack: str) -> Evaluation:
     """Run a program and return what it asked for.
 
@@ -176,7 +190,8 @@ def evaluate(program: Callable[[], Any], stack: str) -> Evaluation:
             dry_run=False,
         )
     )
-    asyncio.run(run_in_stack(program))
+    with _without_garbage_collection():
+        asyncio.run(run_in_stack(program))
     return Evaluation(
         stack=stack,
         resources=tuple(monitor.recorded[urn] for urn in sorted(monitor.recorded)),

@@ -38,7 +38,7 @@ def read(stack: str, folder: Path) -> StackFile:
         others = ", ".join(sorted(it.name.split(".")[1] for it in folder.glob("Pulumi.*.yaml")))
         raise SettingsError(f"{path.name}: there is no such file; the stacks here are: {others or 'none'}") from None
     except yaml.YAMLError as error:
-        raise SettingsError(f"{path.name}: is not YAML: {' '.join(str(error).split())}") from None
+        raise SettingsError(f"{path.name}: is not YAML{_where(error)}") from None
     if document is None:
         document = {}
     config = document.get("config", {}) if isinstance(document, Mapping) else None
@@ -52,6 +52,12 @@ def read(stack: str, folder: Path) -> StackFile:
         config={key: _without_secrets(value) for key, value in config.items()},
         secrets=frozenset(key for key, value in config.items() if _without_secrets(value) != value),
     )
+
+
+def _where(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        return f": line {error.problem_mark.line + 1}: {error.problem}"
+    return ""
 
 
 def _without_secrets(value: Any) -> Any:
