@@ -56,9 +56,7 @@ ISTIO_CNI: Final = Chart(_ISTIO_CHARTS, "cni", ISTIO)
 ISTIO_GATEWAY: Final = Chart(_ISTIO_CHARTS, "gateway", ISTIO)
 # By digest, as the models' namespaces admit images; to be raised with the version above:
 # docker buildx imagetools inspect docker.io/istio/proxyv2:1.31.1
-ISTIO_PROXY: Final = (
-    "docker.io/istio/proxyv2@sha256:d86cba0dd1eb15c00b6901c69ce5ae3d2d5f8427a47751098cf8c3ab2a4a62e9"
-)
+ISTIO_PROXY: Final = "docker.io/istio/proxyv2@sha256:d86cba0dd1eb15c00b6901c69ce5ae3d2d5f8427a47751098cf8c3ab2a4a62e9"
 ISTIO_NETWORKING_API: Final = "networking.istio.io/v1"
 ISTIO_SECURITY_API: Final = "security.istio.io/v1"
 ISTIO_TELEMETRY_API: Final = "telemetry.istio.io/v1"
