@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -34,7 +35,7 @@ def analyzer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[analyzer_pb2_
         process.communicate()
 
 
-def resource(kind: str, name: str, properties: dict[str, object], uses: str = "") -> analyzer_pb2.AnalyzerResource:
+def resource(kind: str, name: str, properties: dict[str, Any], uses: str = "") -> analyzer_pb2.AnalyzerResource:
     struct = struct_pb2.Struct()
     struct.update(properties)
     return analyzer_pb2.AnalyzerResource(
