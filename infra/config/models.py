@@ -105,7 +105,7 @@ class _Model(Part):
 
 
 class TensorflowModel(_Model):
-    """A SavedModel on TF Serving."""
+    """A SavedModel on TF Serving, which is what a model without runtime is."""
 
     runtime: Literal["tensorflow"] = "tensorflow"
     versions: Versions

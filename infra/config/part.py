@@ -22,7 +22,9 @@ class Range(Part):
     """From how many to how many."""
 
     min: Annotated[int, Field(ge=0)]
+    """The fewest."""
     max: Positive
+    """The most."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -33,10 +35,12 @@ class Range(Part):
 
 
 class Resources(Part):
-    """What a container asks for; memory is its limit as well."""
+    """What a container asks for."""
 
     cpu: Cpu
+    """What is kept for it; it may take more while nobody else needs it."""
     memory: Memory
+    """What is kept for it, and its limit."""
 
 
 def named_twice(values: tuple[str, ...]) -> str | None:
