@@ -1,18 +1,25 @@
 """Settings: what is wrong with a stack file is told in one clear line each, and the documentation says the same."""
 
+import copy
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pulumi
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra import config
 from infra.config import document
+from infra.plan import stack_file
 from infra.plan.__main__ import main
+from infra.plan.stack import ROOT
 
 BAD = sorted((Path(__file__).parent / "bad_stack_files").glob("*.yaml"))
 JARGON = ("Input", "Extra inputs", "Value error", "Field required", "pattern", "dictionary", "NoneType", "pydantic")
 
-MINIMAL = {
+MINIMAL: dict[str, Any] = {
     "cluster": {"kind": "existing", "context": "kind-kind", "registry": "localhost:5001"},
     "ingress": {"authentication": {"kind": "api-key"}},
     "defaultModel": "clothing",
@@ -69,9 +76,52 @@ def test_a_stack_whose_name_leaves_no_room_for_derived_names_is_refused() -> Non
 
 
 def test_a_model_named_like_a_kind_of_setting_keeps_its_name_in_errors() -> None:
-    models = {**MINIMAL["models"], "open": {"versions": {"stable": 0}}}  # type: ignore[dict-item]
+    models = {**MINIMAL["models"], "open": {"versions": {"stable": 0}}}
     with pytest.raises(config.SettingsError, match=r"^models\.open\.versions\.stable is 0"):
         config.parse({**MINIMAL, "models": models}, stack="dev")
+
+
+def places(content: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The paths of all values in nested content."""
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in items:
+        yield (*path, key)
+        yield from places(value, (*path, key))
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from(["kind", "runtime", "strategy", "min", "x", ""]), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+@given(place=st.sampled_from(list(places(MINIMAL))), value=ANYTHING)
+def test_whatever_stands_at_any_place_is_taken_or_refused_in_lines_that_name_the_file(
+    place: tuple[str | int, ...], value: Any
+) -> None:
+    document = copy.deepcopy(MINIMAL)
+    around: Any = document
+    for step in place[:-1]:
+        around = around[step]
+    around[place[-1]] = value
+    lines: list[str] = []
+    try:
+        config.parse(document, stack="dev", source="Pulumi.dev.yaml")
+    except config.SettingsError as refused:
+        lines = str(refused).splitlines()
+    assert all(line.startswith("Pulumi.dev.yaml: ") for line in lines)
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod", "kind"])
+def test_the_stack_files_of_this_project_are_taken(stack: str) -> None:
+    values = stack_file.read(stack, ROOT).config
+    region = values.get("aws:region")
+    ours = {key.partition(":")[2]: value for key, value in values.items() if key.startswith("model-serving:")}
+    assert config.parse(ours, stack=stack, region=region).models.keys() >= {"clothing"}
 
 
 def test_what_a_minimal_stack_file_leaves_out_has_defaults() -> None:
