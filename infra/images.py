@@ -167,4 +167,5 @@ class Images(pulumi.ComponentResource):
             ),
             opts=ResourceOptions(parent=self),
         )
-        return image.repo_digest
+        digest: Output[str] = image.repo_digest
+        return digest

@@ -138,9 +138,9 @@ def reader(props: Mapping[str, Any]) -> Read:
     from urllib3.exceptions import HTTPError  # noqa: PLC0415
 
     if props.get("kubeconfig"):
-        api = config.new_client_from_config_dict(json.loads(props["kubeconfig"]))  # type: ignore[no-untyped-call]
+        api = config.new_client_from_config_dict(json.loads(props["kubeconfig"]))
     else:
-        api = config.new_client_from_config(context=props["context"])  # type: ignore[no-untyped-call]
+        api = config.new_client_from_config(context=props["context"])
     canaries = client.CustomObjectsApi(api)
 
     def read() -> Canary | None:

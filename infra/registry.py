@@ -91,7 +91,8 @@ class Registry(pulumi.ComponentResource):
 
     def repository_url(self, image: str) -> Output[str]:
         """Where the image called so is pushed to and pulled from."""
-        return self._repositories[image].repository_url
+        url: Output[str] = self._repositories[image].repository_url
+        return url
 
     def credentials(self, image: str) -> docker.RegistryArgs:
         """What Docker logs in with to push the image; valid for twelve hours, and a secret."""

@@ -68,13 +68,13 @@ def gateway(settings: config.Ingress) -> dict[str, Any]:
 class NetworkLoadBalancer:
     """A network load balancer of AWS, made by its controller."""
 
-    controller: pulumi.Resource
+    controller: pulumi.Resource | None
     tags: Mapping[str, str]
 
     @property
     def after(self) -> Sequence[pulumi.Resource]:
         """What the Service outlives its own deletion by: without its controller, the load balancer would stay."""
-        return [self.controller]
+        return [self.controller] if self.controller else []
 
     @property
     def namespace_labels(self) -> Mapping[str, str]:
