@@ -3,8 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON ?= python3
 BIN := .venv/bin
+# The Pulumi SDK and TensorFlow cannot agree on a version of protobuf, so the program has an environment of its own.
+PROGRAM := .venv-program/bin
 
-.PHONY: help setup setup-dev lock protocol lint test test-unit up down promote weight restart status logs upload bench
+.PHONY: help setup setup-dev lock protocol lint test test-unit up down promote weight restart status logs upload preview bootstrap bench
 
 help: ## What can be done here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,13 +32,26 @@ $(BIN)/uv:
 	@$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -c constraints.txt -r requirements-dev.txt
 	@touch $@
 
+.venv-program/.installed: $(BIN)/uv requirements.txt infra/constraints.txt
+	@echo "Installing what the Pulumi program needs"
+	@$(PYTHON) -m venv .venv-program
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(PROGRAM)/python -c infra/constraints.txt -r requirements.txt
+	@touch $@
+
+.venv-program/.dev: .venv-program/.installed infra/requirements-dev.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(PROGRAM)/python -c infra/constraints.txt -r infra/requirements-dev.txt
+	@touch $@
+
 setup: .venv/.local ## Install what `make up` needs
-setup-dev: .venv/.dev ## Install the tools for developing too
+setup-dev: .venv/.dev .venv-program/.dev ## Install the tools for developing too
 
 lock: $(BIN)/uv ## Choose anew the versions of dependencies of dependencies
 	@(echo '# The whole set that is tested together, dependencies of dependencies included: `make lock` writes it.'; \
 	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header requirements-dev.txt) > .constraints.new
 	@mv .constraints.new constraints.txt
+	@(echo '# The whole set of the Pulumi program that is tested together: `make lock` writes it.'; \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header infra/requirements-dev.txt) > .constraints.new
+	@mv .constraints.new infra/constraints.txt
 
 protocol: .venv/.dev ## Generate the Python of app/protocol/serving.proto
 	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --mypy_out=. app/protocol/serving.proto
@@ -44,10 +59,16 @@ protocol: .venv/.dev ## Generate the Python of app/protocol/serving.proto
 # --- This machine ----------------------------------------------------------------------------------------------------
 
 LOCAL := $(BIN)/python -m app.local
+folder = $(or $(DIR),$(error upload needs a folder: make upload MODEL=digits DIR=path/to/saved_model))
 model = $(or $(MODEL),$(error $@ needs a model: make $@ MODEL=digits))
 
-up: .venv/.local ## Make the platform on this machine what local.yaml says
+ifndef STACK
+
+up: .venv/.local ## Make the platform on this machine what local.yaml says; in AWS: STACK=dev
 	@$(LOCAL) up
+
+upload: .venv/.local ## Put the SavedModel in DIR into the model store, as VERSION if given, of MODEL; in AWS: STACK=dev
+	@$(LOCAL) upload "$(model)" "$(folder)" $(if $(VERSION),--version "$(VERSION)")
 
 # Without .venv, by the variable that stands in the environment of every process of the platform.
 down: ## End it
@@ -56,14 +77,38 @@ down: ## End it
 	if [ -n "$$pids" ]; then kill $$pids || true; timeout 60 tail --follow /dev/null $$(printf -- '--pid=%s ' $$pids); fi; \
 	echo "Nothing runs any more."
 
+else
+
+define needs
+@command -v $(1) >/dev/null || { echo "make $@ STACK=$(STACK) needs $(1): $(2)" >&2; exit 1; }
+
+endef
+
+up: .venv-program/.installed
+	$(call needs,pulumi,https://www.pulumi.com/docs/install/)
+	$(call needs,aws,https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html)
+	$(call needs,docker,https://docs.docker.com/engine/install/)
+	@pulumi up --stack "$(STACK)"
+
+down: .venv-program/.installed
+	$(call needs,pulumi,https://www.pulumi.com/docs/install/)
+	$(call needs,aws,https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html)
+	@region=$$(pulumi config get aws:region --stack "$(STACK)"); \
+	  pulumi destroy --stack "$(STACK)" && $(PROGRAM)/python -m infra.leftovers "$(STACK)" --region "$$region"
+
+upload: .venv/.local
+	$(call needs,pulumi,https://www.pulumi.com/docs/install/)
+	@bucket=$$(pulumi stack output bucket --stack "$(STACK)"); region=$$(pulumi config get aws:region --stack "$(STACK)"); \
+	  AWS_REGION="$$region" $(BIN)/python -m app.model_sync.upload --bucket "$$bucket" --model "$(model)" \
+	    --directory "$(folder)" $(if $(VERSION),--version "$(VERSION)")
+
+endif
+
 promote: .venv/.local ## Make the canary of MODEL its stable version
 	@$(LOCAL) promote "$(model)"
 
 weight: .venv/.local ## Give the canary of MODEL the share WEIGHT, in percent
 	@$(LOCAL) weight "$(model)" "$(or $(WEIGHT),$(error weight needs a number: make weight MODEL=digits WEIGHT=50))"
-
-upload: .venv/.local ## Put the SavedModel in DIR into the model store, as VERSION if given, of MODEL
-	@$(LOCAL) upload "$(model)" "$(or $(DIR),$(error upload needs a folder: make upload MODEL=digits DIR=path/to/saved_model))" $(if $(VERSION),--version "$(VERSION)")
 
 restart: .venv/.local ## Replace the processes of MODEL (or MODEL=gateway) without losing a request
 	@$(LOCAL) restart "$(model)"
@@ -76,17 +121,36 @@ logs: ## Follow all logs
 
 # --- Measurements ----------------------------------------------------------------------------------------------------
 
-bench: .venv/.dev ## Measure the gateway against its peers (QUICK=1: coarsely, in some minutes)
+bench: .venv/.dev .venv-program/.dev ## Measure gateway, model-sync and preview (QUICK=1: the gateway coarsely)
 	@$(BIN)/python -m bench.gateway $(if $(QUICK),--quick)
+	@$(BIN)/python -m bench.model_sync
+	@$(PROGRAM)/python -m bench.plan
+
+# --- AWS -------------------------------------------------------------------------------------------------------------
+
+preview: .venv-program/.installed ## Show what the program would make, without credentials: STACK=prod BASE=main REPORT=out.html
+	@$(PROGRAM)/python -m infra.plan --stack "$(or $(STACK),dev)" $(if $(BASE),--base "$(BASE)") $(if $(AGAINST),--against "$(AGAINST)") \
+	  $(if $(MANIFESTS),--manifests "$(MANIFESTS)") $(if $(REPORT),--report "$(REPORT)") $(if $(MARKDOWN),--markdown "$(MARKDOWN)")
+
+bootstrap: .venv-program/.installed ## Make the bucket and the key of Pulumi's state, once: ACCOUNT=… REGION=…
+	@$(PROGRAM)/python -m infra.bootstrap $(if $(ACCOUNT),--account "$(ACCOUNT)") $(if $(REGION),--region "$(REGION)")
 
 # --- Checks ----------------------------------------------------------------------------------------------------------
 
-lint: .venv/.dev ## Format, lint and types
-	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
-	@$(BIN)/hadolint app/*/Dockerfile
+# What the program's environment checks; the other one checks the rest.
+PROGRAM_TESTS := tests/unit/infra tests/plan tests/policy
+PROGRAM_CODE := __main__.py infra bench/plan $(PROGRAM_TESTS)
 
-test-unit: .venv/.dev ## The quick tests
-	@$(BIN)/pytest tests/unit
+lint: .venv/.dev .venv-program/.dev ## Format, lint and types
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	@$(BIN)/hadolint app/*/Dockerfile infra/*.Dockerfile
+	@$(BIN)/mypy --exclude '^(tests/(unit/infra|plan|policy)|bench/plan)/'
+	@$(PROGRAM)/mypy $(PROGRAM_CODE)
+
+test-unit: .venv/.dev .venv-program/.dev ## The quick tests
+	@$(PROGRAM)/pytest -n auto $(PROGRAM_TESTS)
+	@$(BIN)/pytest tests/unit $(PROGRAM_TESTS:%=--ignore=%)
 
 test: lint ## Everything that can run here
-	@$(BIN)/pytest
+	@$(PROGRAM)/pytest -n auto $(PROGRAM_TESTS)
+	@$(BIN)/pytest $(PROGRAM_TESTS:%=--ignore=%)

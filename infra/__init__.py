@@ -1,0 +1,1 @@
+"""The program that makes the platform: one module for each stage, wired together in ``program``."""

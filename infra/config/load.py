@@ -1,0 +1,70 @@
+"""Settings from what a stack file says; the only reader of ``pulumi.Config``."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pulumi
+from pulumi.runtime import config as runtime_config
+from pydantic import ValidationError
+
+from infra import conventions
+from infra.config import messages
+from infra.config.rules import conflicts
+from infra.config.settings import Settings
+
+_NAMESPACE: Final = f"{conventions.PROJECT}:"
+_SECRETS: Final = frozenset({f"{_NAMESPACE}apiKeys"})
+"""Keys that are read where they are used, as secrets, and never become part of the settings."""
+
+
+class SettingsError(pulumi.RunError):
+    """A stack file that cannot be used; the message has one line for each thing that is wrong.
+
+    Pulumi shows the message of a RunError alone, without a traceback.
+    """
+
+
+def parse(document: Mapping[str, Any], *, stack: str, region: str | None = None, source: str = "") -> Settings:
+    """Check a stack file's ``model-serving:`` values.
+
+    Raises SettingsError; each line of its message names the key, the value, the rule and, where it is not plain from
+    the rule, the fix.
+    """
+    try:
+        # A key that is given by other means would be overwritten without a word.
+        if given := sorted(document.keys() & messages.GIVEN.keys()):
+            raise SettingsError(
+                "\n".join(_in(source, f"{key} is not a setting here: {messages.GIVEN[key]} is") for key in given)
+            )
+        settings = Settings.model_validate({**document, "stack": stack, "region": region}, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_in(source, line) for line in messages.lines(error.errors()))) from None
+    if problems := [_in(source, problem) for problem in conflicts(settings)]:
+        raise SettingsError("\n".join(problems))
+    return settings
+
+
+def _in(source: str, problem: str) -> str:
+    return f"{source}: {problem}" if source else problem
+
+
+def load() -> Settings:
+    """The settings of the stack that Pulumi runs; raises SettingsError as ``parse`` does."""
+    stack = pulumi.get_stack()
+    values = {
+        key.removeprefix(_NAMESPACE): _value(text)
+        for key, text in runtime_config.CONFIG.get().items()
+        if key.startswith(_NAMESPACE) and key not in _SECRETS
+    }
+    return parse(values, stack=stack, region=pulumi.Config("aws").get("region"), source=f"Pulumi.{stack}.yaml")
+
+
+def api_keys() -> pulumi.Output[list[str]] | None:
+    """The keys of clients, which are never told; none where the stack file has none."""
+    return pulumi.Config().get_secret_object("apiKeys")
+
+
+def _value(text: str) -> Any:
+    """Pulumi hands over lists and maps as JSON, and all else as text."""
+    return json.loads(text) if text.startswith(("{", "[")) else text

@@ -1,0 +1,169 @@
+"""The settings of what models run on: network, cluster, machines and the model store."""
+
+import ipaddress
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from infra import instances, versions
+from infra.config.part import Part, Range, named_twice
+from infra.config.types import (
+    Accelerator,
+    Cidr,
+    InstanceType,
+    KubernetesVersion,
+    LogDays,
+    NodeHost,
+    Positive,
+    RegistryAddress,
+    RoleArn,
+    S3Api,
+)
+
+
+class Network(Part):
+    """The VPC: private nodes, public subnets for load balancers alone."""
+
+    cidr: Cidr = "10.0.0.0/16"
+    """The VPC's addresses."""
+    zones: Annotated[tuple[Literal["a", "b", "c", "d", "e", "f"], ...], Field(min_length=2, max_length=3)] = (
+        "a",
+        "b",
+        "c",
+    )
+    """The letters of the availability zones to spread over; a new one goes to the end, or subnets move."""
+    nat: Literal["single", "per-zone"] = "single"
+    """One NAT gateway costs a third of three, and takes every zone's way out with it when its own zone fails."""
+    interface_endpoints: tuple[
+        Literal["autoscaling", "ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "elasticloadbalancing", "logs", "sts"],
+        ...,
+    ] = ()
+    """AWS services reached without leaving the VPC, each at a price per zone and hour; S3's endpoint is free."""
+    flow_log_days: LogDays = 30
+    """How long the VPC's flow logs are kept."""
+
+    @model_validator(mode="after")
+    def _has_room(self) -> Self:
+        """cidr is a /16 to a /20, so that every zone has room for its nodes' pods."""
+        prefix = ipaddress.IPv4Network(self.cidr).prefixlen
+        if not 16 <= prefix <= 20:
+            raise ValueError(
+                f"cidr is a /{prefix}: a VPC here takes a /16 to a /20, so that every zone's pods have room"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _once_each(self) -> Self:
+        """zones and interfaceEndpoints name each of theirs once."""
+        for what, values in (("zones", self.zones), ("interfaceEndpoints", self.interface_endpoints)):
+            if twice := named_twice(values):
+                raise ValueError(f"{what} names {twice} twice: name each once")
+        return self
+
+
+# https://docs.aws.amazon.com/eks/latest/APIReference/API_KubernetesNetworkConfigRequest.html
+_SERVICE_NETWORKS: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+
+
+class EksCluster(Part):
+    """An EKS cluster of this stack's own."""
+
+    kind: Literal["eks"] = "eks"
+    version: KubernetesVersion = versions.KUBERNETES
+    """The Kubernetes minor; quote it, or YAML reads a number."""
+    service_cidr: Cidr = "172.20.0.0/16"
+    """The addresses of Services."""
+    public_access_cidrs: tuple[Cidr, ...] = ()
+    """Who may reach the public API endpoint; with none there is only the private one."""
+    admins: tuple[RoleArn, ...] = ()
+    """IAM roles with all rights in the cluster, beside the one that made it."""
+    viewers: tuple[RoleArn, ...] = ()
+    """IAM roles that may look and not touch; secrets stay hidden."""
+    log_days: LogDays = 30
+    """How long the control plane's logs are kept."""
+
+    @model_validator(mode="after")
+    def _services_are_private(self) -> Self:
+        """serviceCidr is a /12 to a /24 within 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16, as EKS wants it."""
+        services = ipaddress.IPv4Network(self.service_cidr)
+        private = any(services.subnet_of(ipaddress.IPv4Network(network)) for network in _SERVICE_NETWORKS)
+        if not private or not 12 <= services.prefixlen <= 24:
+            raise ValueError(
+                f"serviceCidr is {services}: EKS takes a /12 to a /24 within {', '.join(_SERVICE_NETWORKS)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_entry_each(self) -> Self:
+        """A role stands once in admins and viewers together: EKS takes one entry for a role."""
+        if twice := named_twice(self.admins + self.viewers):
+            raise ValueError(f"admins and viewers name {twice} twice: EKS takes one entry for a role")
+        return self
+
+
+class ExistingCluster(Part):
+    """A cluster that is there already, named by its context: nothing of AWS is made."""
+
+    kind: Literal["existing"]
+    context: str
+    """The kubeconfig context; no other is ever touched."""
+    registry: RegistryAddress
+    """Where images are pushed to and pulled from."""
+    object_store: S3Api | None = None
+    """The URL of an S3 API; without one, a server of it runs in the cluster."""
+    node_host: NodeHost = "localhost"
+    """Where a node's ports answer, one of which is the ingress; a kind cluster can publish them on localhost."""
+    metrics_server: Literal["install", "install-without-kubelet-tls", "present"] = "install"
+    """What autoscaling measures with: kind's kubelets have certificates that nobody signed, and k3d brings its own."""
+
+
+class NodeGroup(Part):
+    """Machines of one kind, scaled by the cluster autoscaler."""
+
+    accelerator: Accelerator = "cpu"
+    """Whether the machines have GPUs; those that have are kept for the models that ask for them."""
+    instance_types: Annotated[tuple[InstanceType, ...], Field(min_length=1)]
+    """Machines of the amd64 architecture; those with GPUs are all of one family."""
+    gpus: Positive | None = None
+    """GPUs of each machine; what the autoscaler counts with while the group has none running."""
+    capacity: Literal["on-demand", "spot"] = "on-demand"
+    """Spot machines are cheap, and taken back at two minutes' notice."""
+    size: Range
+    """How many machines."""
+    disk_gib: Annotated[int, Field(ge=20)] = 50
+    """Each machine's disk, in GiB."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Labels of the nodes, beside those that the program sets."""
+
+    @model_validator(mode="after")
+    def _gpus_where_they_are(self) -> Self:
+        """gpus goes with accelerator gpu, and with no other."""
+        if self.accelerator == "gpu" and self.gpus is None:
+            raise ValueError("gpus is missing with accelerator gpu: say how many GPUs each machine has")
+        if self.accelerator == "cpu" and self.gpus is not None:
+            raise ValueError(f"gpus is {self.gpus} with accelerator cpu: set accelerator gpu, or remove gpus")
+        return self
+
+    @model_validator(mode="after")
+    def _machines_fit(self) -> Self:
+        """instanceTypes are amd64; with accelerator gpu they are of one family with GPUs, with cpu of none."""
+        for machine in self.instance_types:
+            if instances.is_arm(machine):
+                raise ValueError(f"instanceTypes names {machine}, which is arm64: images here are built for amd64")
+        families = sorted({instances.family(machine) for machine in self.instance_types})
+        known = ", ".join(instances.ACCELERATORS)
+        if self.accelerator == "gpu" and (len(families) > 1 or families[0] not in instances.ACCELERATORS):
+            raise ValueError(
+                f"instanceTypes are of {', '.join(families)}: a group with accelerator gpu has one family of {known},"
+                " since its label names the one kind of GPU that the autoscaler waits for"
+            )
+        if self.accelerator == "cpu" and (wasted := [name for name in families if name in instances.ACCELERATORS]):
+            raise ValueError(f"instanceTypes are of {', '.join(wasted)}, which have GPUs: set accelerator gpu")
+        return self
+
+
+class ModelStore(Part):
+    """The S3 bucket of the models."""
+
+    keep_old_versions_days: Positive = 30
+    """How long an object that was overwritten or deleted can still be brought back."""

@@ -1,0 +1,117 @@
+"""The rules between one part of the settings and another; the docstring of each is the rule."""
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from infra.config.ingress import Open
+from infra.config.models import TensorflowModel
+from infra.config.platform import EksCluster
+from infra.config.settings import Settings
+
+
+def conflicts(settings: Settings) -> Iterator[str]:
+    """All that breaks a rule, each with its keys and the fix."""
+    for rule in RULES:
+        yield from rule(settings)
+
+
+def _default_model(settings: Settings) -> Iterator[str]:
+    """defaultModel is one of the models, with input and output."""
+    default = settings.models.get(settings.default_model)
+    if default is None:
+        known = ", ".join(sorted(settings.models))
+        yield f"defaultModel is {settings.default_model}, which is not one of the models ({known})"
+    elif not isinstance(default, TensorflowModel) or default.input is None:
+        yield f"defaultModel is {settings.default_model}, which has no input and output: POST /predict needs them"
+
+
+def _region(settings: Settings) -> Iterator[str]:
+    """With cluster.kind eks, aws:region is set."""
+    if isinstance(settings.cluster, EksCluster) and settings.region is None:
+        yield "aws:region is missing: a cluster of kind eks needs one, for example eu-central-1"
+
+
+def _addresses(settings: Settings) -> Iterator[str]:
+    """cluster.serviceCidr and network.cidr do not overlap."""
+    cluster, network = settings.cluster, settings.network
+    if isinstance(cluster, EksCluster) and ipaddress.IPv4Network(cluster.service_cidr).overlaps(
+        ipaddress.IPv4Network(network.cidr)
+    ):
+        yield (
+            f"cluster.serviceCidr is {cluster.service_cidr} and network.cidr is {network.cidr}, which overlap: Services"
+            " and machines need addresses of their own"
+        )
+
+
+def _cpu_nodes(settings: Settings) -> Iterator[str]:
+    """With cluster.kind eks, a node group with accelerator cpu has at least one machine at all times."""
+    groups = settings.node_groups.values()
+    if isinstance(settings.cluster, EksCluster) and not any(
+        group.accelerator == "cpu" and group.size.min > 0 for group in groups
+    ):
+        yield (
+            "nodeGroups has none with accelerator cpu and size.min of at least 1: the autoscaler itself, the mesh and"
+            " the gateway run there"
+        )
+
+
+def _gpu_nodes(settings: Settings) -> Iterator[str]:
+    """With cluster.kind eks, a model with accelerator gpu has a node group with accelerator gpu to run on."""
+    has_gpus = any(group.accelerator == "gpu" for group in settings.node_groups.values())
+    for name, model in settings.models.items():
+        if isinstance(settings.cluster, EksCluster) and model.accelerator == "gpu" and not has_gpus:
+            yield f"models.{name}.accelerator is gpu, and no node group has GPUs: add one to nodeGroups"
+
+
+def _nodes_of_its_own(settings: Settings) -> Iterator[str]:
+    """An existing cluster brings its own nodes, and has no load balancer of AWS."""
+    if isinstance(settings.cluster, EksCluster):
+        return
+    if settings.node_groups:
+        yield "nodeGroups with cluster.kind existing: an existing cluster brings its own nodes; remove them"
+    if settings.ingress.certificate_arn:
+        yield "ingress.certificateArn with cluster.kind existing: only a load balancer of AWS serves it; remove it"
+
+
+def _closed_api(settings: Settings) -> Iterator[str]:
+    """With protect, the Kubernetes API is not open to the world."""
+    if (
+        settings.protect
+        and isinstance(settings.cluster, EksCluster)
+        and "0.0.0.0/0" in settings.cluster.public_access_cidrs
+    ):
+        yield (
+            "cluster.publicAccessCidrs holds 0.0.0.0/0 and protect is true: name the networks that may reach the API,"
+            " or none"
+        )
+
+
+def _known_clients(settings: Settings) -> Iterator[str]:
+    """With protect, a public ingress asks who comes in."""
+    if settings.protect and settings.ingress.public and isinstance(settings.ingress.authentication, Open):
+        yield (
+            "ingress.public is true and ingress.authentication.kind is open, with protect true: choose jwt or api-key"
+        )
+
+
+def _grpc_over_tls(settings: Settings) -> Iterator[str]:
+    """With protect, gRPC from outside is served over TLS alone."""
+    if settings.protect and settings.ingress.grpc.enabled and settings.ingress.certificate_arn is None:
+        yield (
+            "ingress.grpc.enabled with protect true and without ingress.certificateArn: gRPC from outside needs TLS;"
+            " set host and certificateArn"
+        )
+
+
+RULES: Final[tuple[Callable[[Settings], Iterator[str]], ...]] = (
+    _default_model,
+    _region,
+    _addresses,
+    _cpu_nodes,
+    _gpu_nodes,
+    _nodes_of_its_own,
+    _closed_api,
+    _known_clients,
+    _grpc_over_tls,
+)

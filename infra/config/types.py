@@ -1,0 +1,140 @@
+"""What a single value of the settings may be: each type carries its rule in words and as a check."""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, GetCoreSchemaHandler
+from pydantic_core import core_schema
+
+from infra import conventions, versions
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a text or number must be: in words, for errors and the documentation, and as a check."""
+
+    words: str
+    holds: Callable[[Any], bool]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def _checked(self, value: Any) -> Any:
+        if not self.holds(value):
+            raise ValueError(self.words)
+        return value
+
+
+def _like(words: str, pattern: str) -> Rule:
+    expression = re.compile(pattern)
+    return Rule(words, lambda text: expression.fullmatch(text) is not None)
+
+
+def _dns_label(max_length: int) -> Rule:
+    return _like(
+        f"lower-case letters, digits and hyphens, a letter first, {max_length} characters at most",
+        rf"(?=.{{1,{max_length}}}$)[a-z]([a-z0-9-]*[a-z0-9])?",
+    )
+
+
+def _is_network(text: str) -> bool:
+    try:
+        return ipaddress.IPv4Network(text) is not None
+    except ValueError:
+        return False
+
+
+def _is_s3_api(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        known = url.port is None or url.port > 0
+    except ValueError:
+        return False
+    return (
+        known
+        and url.scheme in ("http", "https")
+        and not url.path.strip("/")
+        and re.fullmatch(_HOST_NAME, url.hostname or "") is not None
+    )
+
+
+# The last label begins with a letter: no address is a name.
+_HOST_NAME: Final = r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?"
+
+# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+_RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
+
+Positive = Annotated[int, Field(ge=1)]
+Percent = Annotated[int, Field(ge=0, le=100)]
+PortNumber = Annotated[int, Field(ge=1, le=65535)]
+Accelerator = Literal["cpu", "gpu"]
+
+Cidr = Annotated[str, Rule("an IPv4 network such as 10.0.0.0/16, with no bits set after its prefix", _is_network)]
+HostName = Annotated[str, _like("a host's full name in lower case such as images.example.com", _HOST_NAME)]
+NodeHost = Annotated[str, _like("a host's name or address", r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")]
+HttpsUrl = Annotated[str, _like("an https:// URL", r"https://\S+")]
+UrlPath = Annotated[str, _like("a path that begins with /", r"/\S*")]
+S3Api = Annotated[
+    str,
+    Rule("http(s)://host or http(s)://host:port, and host a name: the mesh knows hosts by name", _is_s3_api),
+]
+RegistryAddress = Annotated[
+    str,
+    _like(
+        "a registry's host, port and path such as localhost:5001, without https://",
+        r"[a-z0-9][^\s:/]*(:\d+)?(/[^\s:/]+)*",
+    ),
+]
+ImageByDigest = Annotated[
+    str, _like("an image by its digest: name@sha256: and 64 hexadecimal digits", r"[^\s@]+@sha256:[0-9a-f]{64}")
+]
+
+ModelName = Annotated[
+    str,
+    _dns_label(conventions.MODEL_NAME_MAX),
+    Rule(
+        "a name that does not end in -v and a number, -primary or -canary, as those of versions do",
+        lambda model: re.search(r"-(v[0-9]+|primary|canary)$", model) is None,
+    ),
+]
+NodeGroupName = Annotated[str, _dns_label(conventions.NODE_GROUP_NAME_MAX)]
+StackName = Annotated[str, _dns_label(conventions.STACK_NAME_MAX)]
+
+Region = Annotated[str, _like("an AWS region such as eu-central-1", r"[a-z]{2,3}(-[a-z]+)+-\d")]
+AccountId = Annotated[str, _like("the 12 digits of an AWS account, in quotes", r"\d{12}")]
+RoleArn = Annotated[
+    str,
+    _like(
+        "the ARN of an IAM role such as arn:aws:iam::111122223333:role/platform",
+        r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]+",
+    ),
+]
+CertificateArn = Annotated[
+    str,
+    _like(
+        "the ARN of a certificate in AWS Certificate Manager",
+        r"arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/[\w-]+",
+    ),
+]
+InstanceType = Annotated[str, _like("an EC2 instance type such as m7i.large", r"[a-z][a-z0-9-]*\.[a-z0-9-]+")]
+KubernetesVersion = Annotated[
+    str,
+    Rule(
+        f"a Kubernetes version that all add-ons support ({', '.join(versions.END_OF_SUPPORT)}), in quotes",
+        lambda version: version in versions.END_OF_SUPPORT,
+    ),
+]
+LogDays = Annotated[
+    int,
+    Rule(
+        f"a number of days that CloudWatch keeps logs for: {', '.join(map(str, _RETENTIONS))}",
+        lambda days: days in _RETENTIONS,
+    ),
+]
+
+Cpu = Annotated[str, _like("CPUs such as 500m or 2", r"\d+m|\d+(\.\d{1,3})?")]
+Memory = Annotated[str, _like("an amount of bytes such as 512Mi or 4Gi", r"\d+(Mi|Gi)")]

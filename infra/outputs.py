@@ -1,0 +1,46 @@
+"""What the stack tells those who use it: where to send requests, where to put models, and what serves which version."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from pulumi import Output
+
+from infra import config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """The stack's outputs, by their names in ``pulumi stack output``."""
+
+    url: Output[str]
+    """The gateway's address for clients."""
+    grpc_address: Output[str] | None
+    bucket: Output[str]
+    repositories: Mapping[str, Output[str]]
+    cluster: str
+    kubeconfig: Output[str]
+    models: Mapping[str, config.Model]
+
+    def export(self) -> None:
+        """Export them all; the kubeconfig as a secret."""
+        pulumi.export("url", self.url)
+        if self.grpc_address is not None:
+            pulumi.export("grpcAddress", self.grpc_address)
+        pulumi.export("bucket", self.bucket)
+        pulumi.export("repositories", dict(self.repositories))
+        pulumi.export("cluster", self.cluster)
+        pulumi.export("kubeconfig", Output.secret(self.kubeconfig))
+        pulumi.export("models", {name: self._model(name, model) for name, model in sorted(self.models.items())})
+
+    def _model(self, name: str, model: config.Model) -> dict[str, Any]:
+        served: dict[str, Any] = {"accelerator": model.accelerator}
+        if isinstance(model, config.ContainerModel):
+            return {**served, "image": model.image}
+        served["stable"] = model.versions.stable
+        if model.versions.canary is not None and isinstance(model.canary, config.Weighted):
+            served["canary"] = {"version": model.versions.canary, "weight": model.canary.weight}
+        if model.input is not None:
+            served["url"] = Output.concat(self.url, f"/models/{name}/predict")
+        return served

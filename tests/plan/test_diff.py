@@ -1,0 +1,116 @@
+"""What a change of the program would do."""
+
+import json
+from typing import Any
+
+import pulumi_aws as aws
+import pulumi_kubernetes as k8s
+from pulumi import Output, ResourceOptions
+
+from infra.plan import document
+from infra.plan.diff import Change, Diff, compare
+from tests.plan.tiny import Program, config_map, evaluated, network_and_cluster
+
+
+def diff(before: Program, after: Program) -> Diff:
+    return compare(evaluated(before), evaluated(after))
+
+
+def deployment(*containers: dict[str, Any], **spec: Any) -> Program:
+    def program() -> None:
+        template = {"metadata": {}, "spec": {"containers": list(containers)}}
+        k8s.apps.v1.Deployment(
+            "server",
+            metadata={"name": "server", "namespace": "models"},
+            spec={"selector": {}, "template": template, **spec},
+            opts=ResourceOptions(ignore_changes=["spec.replicas"]),
+        )
+
+    return program
+
+
+def access(password: str) -> Program:
+    def program() -> None:
+        k8s.core.v1.Secret("access", metadata={"name": "access"}, string_data={"key": Output.secret(password)})
+
+    return program
+
+
+def test_the_same_program_changes_nothing() -> None:
+    assert not diff(network_and_cluster, network_and_cluster)
+
+
+def test_what_is_new_and_what_is_gone_are_told_apart() -> None:
+    found = diff(config_map("old"), config_map("new"))
+    assert [it.name for it in found.added] == ["new"]
+    assert [it.name for it in found.removed] == ["old"]
+    assert not found.changed
+
+
+def test_a_change_names_the_property_that_changed_and_no_other() -> None:
+    (changed,) = diff(config_map(data={"a": "1", "b": "2"}), config_map(data={"a": "1", "b": "3"})).changed
+    assert changed.changes == (Change(path="data.b", before="2", after="3"),)
+
+
+def test_json_inside_of_a_property_is_compared_by_its_own_properties() -> None:
+    before, after = (json.dumps({"models": {"clothing": {"size": size}}}) for size in (299, 224))
+    (changed,) = diff(config_map(data={"t.json": before}), config_map(data={"t.json": after})).changed
+    assert changed.changes == (Change(path="data.t.json.models.clothing.size", before=299, after=224),)
+
+
+def test_a_container_that_is_put_before_another_does_not_change_it() -> None:
+    server, proxy = {"name": "server", "image": "s"}, {"name": "proxy", "image": "p"}
+    (changed,) = diff(deployment(server), deployment(proxy, server)).changed
+    assert [change.path for change in changed.changes] == ["spec.template.spec.containers[proxy]"]
+
+
+def test_a_secret_that_changes_is_seen_to_change_and_is_not_seen() -> None:
+    found = diff(access("first-password"), access("second-password"))
+    (change,) = found.changed[0].changes
+    assert change.before != change.after
+    assert "password" not in repr(change)
+
+
+def test_a_secret_that_does_not_change_is_no_change() -> None:
+    assert not diff(access("password"), access("password"))
+
+
+def test_a_secret_is_the_same_after_its_evaluation_was_written_and_read() -> None:
+    before = document.from_json(document.to_json(evaluated(access("password"))))
+    assert not compare(before, evaluated(access("password")))
+    assert compare(before, evaluated(access("other")))
+
+
+def test_what_is_left_to_others_is_no_change() -> None:
+    server = {"name": "server", "image": "s"}
+    assert not diff(deployment(server, replicas=1), deployment(server, replicas=5))
+
+
+def test_a_property_that_cannot_change_in_place_replaces_the_resource() -> None:
+    def vpc(cidr: str, name: str) -> Program:
+        def program() -> None:
+            aws.ec2.Vpc("vpc", cidr_block=cidr, tags={"Name": name})
+
+        return program
+
+    assert diff(vpc("10.0.0.0/16", "a"), vpc("10.1.0.0/16", "a")).changed[0].replaced
+    assert not diff(vpc("10.0.0.0/16", "a"), vpc("10.0.0.0/16", "b")).changed[0].replaced
+
+
+def test_a_kubernetes_object_of_another_namespace_is_another_object() -> None:
+    assert diff(config_map(namespace="a"), config_map(namespace="b")).changed[0].replaced
+    assert not diff(config_map(data={"a": "1"}), config_map(data={"a": "2"})).changed[0].replaced
+
+
+def test_protection_that_is_taken_away_is_a_change() -> None:
+    def bucket(protect: bool) -> Program:
+        def program() -> None:
+            aws.s3.Bucket("models", opts=ResourceOptions(protect=protect))
+
+        return program
+
+    assert diff(bucket(True), bucket(False)).changed[0].changes[0].path == "(protect)"
+
+
+def test_two_stacks_are_compared_by_what_is_in_them_not_by_their_names() -> None:
+    assert not compare(evaluated(network_and_cluster, "dev"), evaluated(network_and_cluster, "prod"))

@@ -1,0 +1,44 @@
+"""What a stack has left, against an AWS API on this machine."""
+
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from infra.conventions import tags
+from infra.leftovers import leftovers
+
+
+@pytest.fixture
+def session() -> Iterator[boto3.Session]:
+    with mock_aws():
+        yield boto3.Session(region_name="eu-central-1", aws_access_key_id="test", aws_secret_access_key="test")
+
+
+def _aws(stack: str) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in tags(stack, {}).items()]
+
+
+def test_nothing_is_left_of_a_stack_that_never_was(session: boto3.Session) -> None:
+    assert leftovers(session, "dev") == []
+
+
+def test_what_bears_the_stacks_tags_is_found_and_what_bears_anothers_is_not(session: boto3.Session) -> None:
+    s3 = session.client("s3")
+    for stack in ("dev", "prod"):
+        s3.create_bucket(Bucket=stack, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        s3.put_bucket_tagging(Bucket=stack, Tagging={"TagSet": _aws(stack)})
+    (left,) = leftovers(session, "dev")
+    assert left.arn.endswith(":dev")
+    assert left.why == ""
+
+
+def test_a_key_that_waits_for_its_deletion_is_told_apart_from_one_that_was_forgotten(session: boto3.Session) -> None:
+    kms = session.client("kms")
+    tagged = [{"TagKey": it["Key"], "TagValue": it["Value"]} for it in _aws("dev")]
+    keys = [kms.create_key(Tags=tagged)["KeyMetadata"]["KeyId"] for _ in range(2)]
+    kms.schedule_key_deletion(KeyId=keys[0], PendingWindowInDays=7)
+    why = {left.arn.rpartition("/")[2]: left.why for left in leftovers(session, "dev")}
+    assert why[keys[0]].startswith("a key, deleted on ")
+    assert why[keys[1]] == ""

@@ -1,0 +1,271 @@
+"""The models' servers."""
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from infra.model_pods import config_checksum, models_config, pod_labels, workload_name
+from tests.unit.infra.model_stack import (
+    DIGEST,
+    GPU,
+    PROGRESSIVE,
+    STABLE,
+    WEIGHTED,
+    all_kinds,
+    changed,
+    model_stack,
+    objects,
+    parsed,
+    pod,
+    spec,
+)
+
+PROGRESSIVE_ONES = {"models/faces"}
+TENSORFLOW = ["models/clothing-v1", "models/digits-v1", "models/digits-v2", "models/faces", "models/resnet-v3"]
+CONTAINERS = ["models/flask", "models-baseline/lax", "models/triton"]
+
+
+def test_every_version_of_every_model_has_a_deployment_and_a_progressive_model_one() -> None:
+    models = {name for name in objects(all_kinds(), "Deployment") if name.startswith("models")}
+    assert models == {*TENSORFLOW, *CONTAINERS}
+
+
+@pytest.mark.parametrize("name", TENSORFLOW)
+def test_the_server_starts_only_when_model_sync_has_the_version_in_place_and_sync_goes_on(name: str) -> None:
+    (sync,) = pod(all_kinds(), name)["initContainers"]
+    assert sync["restartPolicy"] == "Always"
+    assert sync["startupProbe"]["httpGet"] == {"path": "/readyz", "port": 9697}
+
+
+@pytest.mark.parametrize("name", TENSORFLOW)
+def test_readiness_asks_for_the_versions_state_and_not_for_the_page_that_answers_while_loading(name: str) -> None:
+    (server,) = pod(all_kinds(), name)["containers"]
+    for probe in ("startupProbe", "readinessProbe"):
+        assert server[probe]["httpGet"] == {"path": "/serving", "port": 9697}
+    (sync,) = pod(all_kinds(), name)["initContainers"]
+    assert sync["args"][sync["args"].index("--server") + 1] == "http://127.0.0.1:8501"
+
+
+def test_a_pod_is_told_exactly_its_own_version_by_both_of_its_containers() -> None:
+    (sync,) = pod(all_kinds(), "models/digits-v2")["initContainers"]
+    assert sync["args"][sync["args"].index("--versions") + 1 :][:2] == ["2", "--directory"]
+    configuration = objects(all_kinds(), "ConfigMap")["models/digits-v2"].inputs["data"]["models.config"]
+    assert configuration == models_config("digits", 2)
+    assert "versions: 2 " in configuration
+
+
+def test_the_folder_that_model_sync_fills_is_the_one_that_the_server_reads_and_cannot_write() -> None:
+    found = pod(all_kinds(), "models/clothing-v1")
+    (sync,), (server,) = found["initContainers"], found["containers"]
+    (filled,) = sync["volumeMounts"]
+    read = next(mount for mount in server["volumeMounts"] if mount["name"] == filled["name"])
+    assert read["mountPath"] == filled["mountPath"]
+    assert read["readOnly"]
+    folder = sync["args"][sync["args"].index("--directory") + 1]
+    assert folder.startswith(filled["mountPath"])
+    assert f'base_path: "{folder}"' in models_config("clothing", 1)
+
+
+def test_a_models_room_on_disk_is_asked_of_the_scheduler_and_bounded() -> None:
+    found = pod(model_stack({"big": {**STABLE, "disk": "40Gi"}}), "models/big-v1")
+    assert found["volumes"][0]["emptyDir"] == {"sizeLimit": "40Gi"}
+    assert found["initContainers"][0]["resources"]["requests"]["ephemeral-storage"] == "40Gi"
+
+
+@pytest.mark.parametrize("name", [*TENSORFLOW, *CONTAINERS])
+def test_a_rolling_update_takes_no_pod_away_before_another_is_ready(name: str) -> None:
+    assert spec(all_kinds(), "Deployment", name)["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+@pytest.mark.parametrize("name", [*TENSORFLOW, *CONTAINERS])
+def test_a_pod_that_ends_takes_requests_until_the_proxies_know_and_has_time_for_the_rest(name: str) -> None:
+    found = pod(all_kinds(), name)
+    wait = found["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert found["terminationGracePeriodSeconds"] > wait > 0
+
+
+@pytest.mark.parametrize("name", [*TENSORFLOW, "models/flask", "models/triton"])
+def test_pods_meet_the_restricted_level_on_a_root_that_cannot_be_written_to(name: str) -> None:
+    found = pod(all_kinds(), name)
+    assert found["securityContext"]["runAsNonRoot"]
+    assert found["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in [*found["containers"], *found.get("initContainers", [])]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+
+
+def test_a_model_at_the_baseline_level_runs_as_its_image_says_in_a_namespace_of_its_own() -> None:
+    found = pod(all_kinds(), "models-baseline/lax")
+    assert "runAsUser" not in found["securityContext"]
+    assert found["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+
+
+@pytest.mark.parametrize("name", [*TENSORFLOW, *CONTAINERS])
+def test_every_container_asks_for_what_it_needs_and_has_a_limit_of_memory_but_none_of_cpu(name: str) -> None:
+    found = pod(all_kinds(), name)
+    for container in [*found["containers"], *found.get("initContainers", [])]:
+        assert container["resources"]["requests"].keys() >= {"cpu", "memory"}
+        assert container["resources"]["limits"]["memory"] == container["resources"]["requests"]["memory"]
+        assert "cpu" not in container["resources"]["limits"]
+
+
+@pytest.mark.parametrize("name", [*TENSORFLOW, *CONTAINERS])
+def test_only_models_with_a_gpu_ask_for_one_and_may_be_where_they_are(name: str) -> None:
+    found = pod(all_kinds(), name)
+    asks = "nvidia.com/gpu" in found["containers"][0]["resources"]["limits"]
+    assert asks == ("tolerations" in found) == ("nodeSelector" in found) == (name == "models/resnet-v3")
+
+
+@pytest.mark.parametrize("name", [*TENSORFLOW, *CONTAINERS])
+def test_pods_have_an_account_of_their_models_without_a_token_for_the_cluster(name: str) -> None:
+    found = pod(all_kinds(), name)
+    assert found["automountServiceAccountToken"] is False
+    namespace = name.partition("/")[0]
+    account = objects(all_kinds(), "ServiceAccount")[f"{namespace}/{found['serviceAccountName']}"]
+    assert account.inputs["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize("name", [*TENSORFLOW, *CONTAINERS])
+def test_images_are_named_by_digest(name: str) -> None:
+    found = pod(all_kinds(), name)
+    for container in [*found["containers"], *found.get("initContainers", [])]:
+        assert container["image"].endswith(f"@{DIGEST}")
+
+
+def test_pods_that_read_the_store_wait_for_the_role_that_lets_them() -> None:
+    roles = {it.name: it.urn for it in all_kinds().resources if it.type == "test:index:Role"}
+    for name in TENSORFLOW:
+        model = pod(all_kinds(), name)["serviceAccountName"]
+        assert roles[model] in objects(all_kinds(), "Deployment")[name].depends_on
+    for name in CONTAINERS:
+        assert not set(roles.values()) & objects(all_kinds(), "Deployment")[name].depends_on
+
+
+def test_replicas_are_the_autoscalers_after_the_first() -> None:
+    deployments = objects(all_kinds(), "Deployment")
+    scalers = objects(all_kinds(), "HorizontalPodAutoscaler")
+    assert deployments.keys() == scalers.keys()
+    for name, deployment in deployments.items():
+        assert deployment.ignore_changes == {"spec.replicas"}
+        assert scalers[name].inputs["spec"]["scaleTargetRef"]["name"] == name.partition("/")[2]
+
+
+def test_a_cpu_model_scales_on_the_servers_own_cpu_and_a_gpu_model_on_its_requests_in_flight() -> None:
+    (cpu,) = spec(all_kinds(), "HorizontalPodAutoscaler", "models/clothing-v1")["metrics"]
+    assert cpu["containerResource"]["container"] == pod(all_kinds(), "models/clothing-v1")["containers"][0]["name"]
+    (gpu,) = spec(all_kinds(), "HorizontalPodAutoscaler", "models/resnet-v3")["metrics"]
+    assert gpu["pods"]["metric"] == {"name": "requests_in_flight"}
+
+
+def _selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
+    return selector.items() <= labels.items()
+
+
+@pytest.mark.parametrize("name", [*TENSORFLOW, *CONTAINERS])
+def test_a_disruption_budget_covers_exactly_the_pods_of_its_deployment(name: str) -> None:
+    budget = spec(all_kinds(), "PodDisruptionBudget", name)["selector"]["matchLabels"]
+    covered = {
+        other
+        for other, deployment in objects(all_kinds(), "Deployment").items()
+        if _selects(budget, deployment.inputs["spec"]["template"]["metadata"]["labels"])
+    }
+    assert covered == {name}
+
+
+def test_a_progressive_models_budget_covers_what_flagger_renames_too() -> None:
+    budget = spec(all_kinds(), "PodDisruptionBudget", "models/faces")["selector"]["matchLabels"]
+    labels = spec(all_kinds(), "Deployment", "models/faces")["template"]["metadata"]["labels"]
+    assert _selects(budget, {**labels, "app.kubernetes.io/name": "faces-primary"})
+
+
+def test_services_find_all_versions_of_a_model_or_exactly_one() -> None:
+    services = objects(all_kinds(), "Service")
+
+    def found(service: str) -> set[str]:
+        selector = services[service].inputs["spec"]["selector"]
+        return {
+            name
+            for name, deployment in objects(all_kinds(), "Deployment").items()
+            if _selects(selector, deployment.inputs["spec"]["template"]["metadata"]["labels"])
+        }
+
+    assert found("models/digits") == {"models/digits-v1", "models/digits-v2"}
+    assert found("models/digits-v2") == {"models/digits-v2"}
+    assert found("models/flask") == {"models/flask"}
+
+
+def test_a_models_service_has_grpc_and_rest_and_ports_are_the_containers_own_named_by_protocol() -> None:
+    ports = {
+        it["name"]: (it["port"], it["targetPort"]) for it in spec(all_kinds(), "Service", "models/digits")["ports"]
+    }
+    assert ports == {"grpc": (8500, 8500), "http": (8501, 8501)}
+
+
+def test_the_services_of_a_progressive_model_are_not_pulumis() -> None:
+    assert not [name for name in objects(all_kinds(), "Service") if name.startswith("models/faces")]
+
+
+def test_a_changed_configuration_replaces_the_pods() -> None:
+    def hashed(version: int) -> str:
+        evaluation = model_stack({"faces": {**PROGRESSIVE, "versions": {"stable": version}}})
+        template = spec(evaluation, "Deployment", "models/faces")["template"]
+        return str(template["metadata"]["annotations"]["model-serving/config"])
+
+    assert hashed(1) == hashed(1) != hashed(2)
+
+
+def test_a_raised_version_changes_that_models_resources_and_the_table_of_addresses_alone() -> None:
+    before = model_stack({"digits": WEIGHTED, "clothing": STABLE})
+    after = model_stack({"digits": WEIGHTED, "clothing": {**STABLE, "versions": {"stable": 2}}})
+    others = {name for name in changed(before, after) if "clothing" not in name}
+    assert others == {"ConfigMap gateway-routing-table"}
+
+
+def test_a_raised_version_of_a_progressive_model_changes_that_models_resources_alone() -> None:
+    before = model_stack({"digits": WEIGHTED, "faces": PROGRESSIVE})
+    after = model_stack({"digits": WEIGHTED, "faces": {**PROGRESSIVE, "versions": {"stable": 2}}})
+    assert changed(before, after) == {
+        "Deployment serving-faces",
+        "ConfigMap serving-faces",
+        "Canary rollout-faces",
+        "Promotion rollout-faces",
+    }
+
+
+def test_whatever_changes_a_progressive_models_pods_is_another_revision() -> None:
+    def revision(**changes: Any) -> str:
+        evaluation = model_stack({"faces": {**PROGRESSIVE, **changes}})
+        return str(objects(evaluation, "ConfigMap")["models/faces"].inputs["data"]["revision"])
+
+    assert revision() == revision(replicas={"min": 3, "max": 9})
+    assert len({revision(), revision(disk="9Gi"), revision(resources={"cpu": "2", "memory": "2Gi"})}) == 3
+
+
+def test_the_checksum_of_a_configuration_is_the_one_that_flagger_notes() -> None:
+    # As Go writes JSON: keys sorted, no spaces, and quotes and line breaks escaped.
+    written = b'{"a":"1","b":"x \\"y\\"\\n"}'
+    assert config_checksum({"b": 'x "y"\n', "a": "1"}) == hashlib.sha256(written).digest()[:8].hex()
+
+
+def test_a_configuration_has_none_of_the_characters_that_go_writes_otherwise() -> None:
+    assert not set("<>&") & set(models_config("clothing", 1))
+
+
+@pytest.mark.parametrize("version", [1, 9999999999])
+def test_names_of_the_longest_models_are_labels(version: int) -> None:
+    longest = "m" * 30
+    assert len(f"{workload_name(longest, version)}-primary") <= 63
+    labels = pod_labels(longest, parsed({longest: GPU})[longest], version)
+    assert all(len(value) <= 63 for value in labels.values())
+
+
+def test_resources_grow_by_the_same_number_with_each_model() -> None:
+    few, many = ({f"m{number}": WEIGHTED for number in range(count)} for count in (10, 40))
+    fixed = len(model_stack({"m0": WEIGHTED, "m1": WEIGHTED}).resources)
+    each = len(model_stack({"m0": WEIGHTED, "m1": WEIGHTED, "m2": WEIGHTED}).resources) - fixed
+    assert len(model_stack(few).resources) == fixed + 8 * each
+    assert len(model_stack(many).resources) == fixed + 38 * each
