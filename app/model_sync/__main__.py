@@ -32,9 +32,6 @@ _MALLOC_OPTIONS = {
 
 def main() -> None:
     """Run the sidecar; a failure is one line on stderr and exit code 1."""
-    # Nothing needs saying goodbye to: whatever a kill leaves behind, the next start continues.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os._exit(0))
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         for option, value in _MALLOC_OPTIONS.items():
@@ -58,6 +55,9 @@ def _arguments() -> argparse.Namespace:
 
 
 async def _sync(arguments: argparse.Namespace) -> None:
+    # Nothing needs saying goodbye to: whatever a kill leaves behind, the next start continues.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, os._exit, 0)
     status = Status()
     store = ModelStore(arguments.bucket, arguments.model)
     synchroniser = Synchroniser(store, arguments.directory, status)

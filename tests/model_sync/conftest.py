@@ -22,7 +22,7 @@ import pytest
 
 from app.model_sync.manifest import MANIFEST, File, Manifest
 
-SECONDS = 60
+SECONDS = 120
 """How long anything is waited for."""
 
 Changes = Mapping[str, str | None]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.model_sync.conftest import Bucket, contents, get, visible, wait_until, wait_until_ready
+from tests.model_sync.conftest import SECONDS, Bucket, contents, get, visible, wait_until, wait_until_ready
 from tests.model_sync.models import write_model
 
 
@@ -79,7 +79,7 @@ def test_it_stays_and_a_signal_ends_it_with_success(
     with bucket.sidecar(tmp_path / "target", "--versions", "1") as (process, url):
         wait_until_ready(process, url)
         process.send_signal(number)
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=SECONDS) == 0
 
 
 def test_a_restart_with_the_versions_in_place_needs_no_store(bucket: Bucket, models: Path, tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_two_at_once_in_one_directory_are_refused(bucket: Bucket, models: Path, 
     with bucket.sidecar(target, "--versions", "1") as (process, url):
         wait_until_ready(process, url)
         second = bucket.start(target, "--versions", "2")
-        _, errors = second.communicate(timeout=30)
+        _, errors = second.communicate(timeout=SECONDS)
     assert second.returncode == 1
     assert errors == f"model-sync: {target} is in use by another model-sync; give each its own\n"
     assert visible(target) == ["1"]
@@ -290,7 +290,7 @@ def test_a_full_disk_is_named(bucket: Bucket, models: Path, small_disk: Path) ->
 def test_a_directory_that_cannot_be_written_is_named(bucket: Bucket, models: Path, tmp_path: Path) -> None:
     (tmp_path / "target").write_text("a file where the folder should be")
     process = bucket.start(tmp_path / "target", "--versions", "1")
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=SECONDS)
     assert process.returncode == 1
     assert errors.startswith(f"model-sync: {tmp_path}/target")
     assert errors.count("\n") == 1
