@@ -116,7 +116,7 @@ def test_whatever_stands_at_any_place_is_taken_or_refused_in_lines_that_name_the
     assert all(line.startswith("Pulumi.dev.yaml: ") for line in lines)
 
 
-@pytest.mark.parametrize("stack", ["dev", "prod", "kind"])
+@pytest.mark.parametrize("stack", ["dev", "prod"])
 def test_the_stack_files_of_this_project_are_taken(stack: str) -> None:
     values = stack_file.read(stack, ROOT).config
     region = values.get("aws:region")
