@@ -46,7 +46,9 @@ def parse(document: Mapping[str, Any], *, stack: str, region: str | None = None,
 
 
 def _in(source: str, problem: str) -> str:
-    return f"{source}: {problem}" if source else problem
+    """One line, whatever characters the stack file has brought into it."""
+    line = "".join(it if it.isprintable() else repr(it)[1:-1] for it in problem)
+    return f"{source}: {line}" if source else line
 
 
 def load() -> Settings:
