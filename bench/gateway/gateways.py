@@ -1,7 +1,6 @@
 """The gateways that are compared: how each is started, and how it is asked."""
 
 import json
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -143,12 +142,12 @@ def start(gateway: Gateway, world: World, directory: Path, photo_url: str) -> It
     def predicts() -> bool:
         try:
             post(f"http://127.0.0.1:{port}{gateway.path}", gateway.body(photo_url))
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:  # not there yet, or no success: urllib's errors are such too
             return False
         return True
 
     with process:
-        first_answer = process.wait_until(predicts)
+        first_answer = process.wait_until(predicts, timeout=180)
         yield Running(gateway=gateway, process=process, port=port, first_answer=first_answer)
 
 
