@@ -1,10 +1,12 @@
 """The gateway: its routing table, and its restart while requests come in."""
 
+import json
 import sys
 from collections.abc import Mapping
 from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
+from urllib.request import urlopen
 
 import msgspec
 import psutil
@@ -39,7 +41,7 @@ def template(restarts: int) -> str:
     return digest("app/gateway", "app/protocol", "constraints.txt", also=(str(restarts),))
 
 
-def write_routing_table(stack: Stack, pods: Mapping[tuple[str, int], Pod], folders: Folders) -> None:
+def write_routing_table(stack: Stack, pods: Mapping[tuple[str, int], Pod], folders: Folders) -> routing.RoutingTable:
     """Write the routing table; a gateway that runs takes it within a second."""
     hosts = stack.image_hosts
     samples = (f"{host}:{stack.ports.pictures}" for host in (HOST, "localhost"))
@@ -51,6 +53,20 @@ def write_routing_table(stack: Stack, pods: Mapping[tuple[str, int], Pod], folde
     document = msgspec.json.format(msgspec.json.encode(table))
     routing.decode(document, str(folders.routing_table))
     write(folders.routing_table, document)
+    return table
+
+
+def follows(port: int, table: routing.RoutingTable) -> bool:
+    """Whether the gateway there has the models, versions and weights of this routing table."""
+    try:
+        with urlopen(f"http://{HOST}:{port}/models", timeout=10) as answer:
+            models = json.load(answer)["models"]
+    except (OSError, HTTPException, ValueError):
+        return False
+    said = {model["name"]: {(it["version"], it["weight"]) for it in model["versions"]} for model in models}
+    return said == {
+        name: {(version.version, version.weight) for version in model.versions} for name, model in table.models.items()
+    }
 
 
 def _model(name: str, model: Model, pods: Mapping[tuple[str, int], Pod], ports: Ports) -> routing.Model:

@@ -17,7 +17,7 @@ from app.local.pods import PORTS_PER_POD, Pod
 from app.local.progress import Progress
 from app.local.stack import Stack
 from app.local.store import ModelBucket
-from app.local.supervision import Group, Program, Supervisor
+from app.local.supervision import Group, Program, Supervisor, wait_for
 
 _DRAIN_SECONDS = 30
 
@@ -81,8 +81,14 @@ class Platform:
         self._route(stack, wanted, unwanted, mesh, progress)
 
         progress.step(f"Gateway on port {stack.ports.gateway}")
-        gateway.write_routing_table(stack, wanted, self.folders)
+        table = gateway.write_routing_table(stack, wanted, self.folders)
         self._run_gateway(stack)
+        # Only then may what the old table names be ended, and the new be tried.
+        wait_for(
+            lambda: gateway.follows(stack.ports.gateway, table),
+            30,
+            f"the gateway has not taken its routing table after 30 s; its logs are {self.folders.logs}/gateway-*.log",
+        )
 
         progress.step("Tidying up")
         for name in sorted(unwanted):

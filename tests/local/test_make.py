@@ -19,7 +19,9 @@ def project(tmp_path: Path) -> Path:
 
 
 def make(project: Path, target: str) -> str:
-    done = subprocess.run(["make", target], cwd=project, capture_output=True, text=True, timeout=90, check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", target], cwd=project, capture_output=True, text=True, timeout=90, check=True
+    )
     return done.stdout
 
 
