@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from bench.gateway import load
-from bench.gateway.gateways import Gateway, start
+from bench.gateway.gateways import Gateway, Running, start
 from bench.gateway.world import World
 
 CLIENTS = 16
@@ -21,6 +21,8 @@ class Footprint:
 
     first_answer: float
     """Median over the starts, from the start of the process to its first prediction."""
+    resident_at_first: float
+    """Highest resident set size until the first answer, which was to a small picture."""
     peak_resident: float
     """Highest resident set size of each process, added up."""
     peak_proportional: float
@@ -38,13 +40,19 @@ def measure(
             times.append(running.first_answer)
     with start(gateway, world, directory, first) as running, _PeakMemory(running.process.tree()) as peak:
         times.append(running.first_answer)
+        at_first = _resident(running)
         load.run(running.url(), [gateway.body(url) for url in urls], clients=CLIENTS, seconds=seconds)
-        resident = sum(_high_water_mark(process.pid) for process in running.process.tree())
+        resident = _resident(running)
     return Footprint(
         first_answer=statistics.median(times[1:]),
+        resident_at_first=at_first / 1e6,
         peak_resident=resident / 1e6,
         peak_proportional=peak.bytes / 1e6,
     )
+
+
+def _resident(running: Running) -> int:
+    return sum(_high_water_mark(process.pid) for process in running.process.tree())
 
 
 def _high_water_mark(pid: int) -> int:

@@ -135,7 +135,8 @@ def start(gateway: Gateway, world: World, directory: Path, photo_url: str) -> It
         [part.format(port=port) for part in gateway.command],
         core=GATEWAY_CORE,
         log=directory / f"{gateway.name.replace(' ', '-')}.log",
-        environment=variables,
+        # Compiled once and for all by the first start, as in an image.
+        environment={**variables, "PYTHONDONTWRITEBYTECODE": ""},
         directory=gateway.directory,
     )
 

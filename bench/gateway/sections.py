@@ -37,7 +37,7 @@ class Bench:
     def __init__(self, directory: Path, *, quick: bool) -> None:
         self.directory = directory
         self.rounds, self.seconds = (1, 2) if quick else (5, 3)
-        self.starts = 1 if quick else 4
+        self.starts = 1 if quick else 3
         self.goals: list[Goal] = []
         self.photos = make_photos(CACHE / "photos")
         self.photo_directory = CACHE / "photos"
@@ -124,8 +124,8 @@ class Bench:
         bare = max(series[f"{BARE}, {shape}"].rate for shape in ("asyncio", "threads"))
         decoding = series[DECODING].cpu_milliseconds
         in_the_way = (
-            f"decoding alone takes {number(decoding)} ms, which the peer's decoder takes too: "
-            f"a gateway that did nothing else would reach {number(1e3 / decoding / best)}"
+            f"both decode, {number(decoding)} of the peer's {number(1e3 / best)} ms; the bare loop, serving nobody, "
+            f"reaches {number(bare / best)}x, decoding alone {number(1e3 / decoding / best)}x"
         )
         self.goals.append(
             Goal(
@@ -222,12 +222,17 @@ class Bench:
         return table(header, rows)
 
     def _footprint_goals(self, seen: Footprint, installed: float) -> None:
-        for name, limit, measured, unit in (
-            ("memory at 12 MP with 16 clients", 150, seen.peak_resident, " MB"),
-            ("start to first answer", 0.5, seen.first_answer, " s"),
-            ("installed size, as in the image", 100, installed, " MB"),
+        memory = (
+            f"{number(seen.resident_at_first)} MB at the first answer; then a frame of 36 MB and files on their way"
+        )
+        imports = "nearly all of it is the import of aiohttp, NumPy and gRPC"
+        for name, limit, measured, unit, in_the_way in (
+            ("memory at 12 MP with 16 clients", 150, seen.peak_resident, " MB", memory),
+            ("start to first answer", 0.5, seen.first_answer, " s", imports),
+            ("installed size, as in the image", 100, installed, " MB", ""),
         ):
-            self.goals.append(Goal(name=name, sense="<=", limit=limit, measured=measured, unit=unit))
+            goal = Goal(name=name, sense="<=", limit=limit, measured=measured, unit=unit, in_the_way=in_the_way)
+            self.goals.append(goal)
 
     def overload(self) -> str:
         with fast_world(sys.executable, self.directory, self.photo_directory) as world:
