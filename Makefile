@@ -139,12 +139,12 @@ bootstrap: .venv-program/.installed ## Make the bucket and the key of Pulumi's s
 
 # What the program's environment checks; the other one checks the rest.
 PROGRAM_TESTS := tests/unit/infra tests/plan tests/policy
-PROGRAM_CODE := __main__.py infra bench/plan $(PROGRAM_TESTS)
+PROGRAM_CODE := __main__.py infra bench/plan tests/machinery $(PROGRAM_TESTS)
 
 lint: .venv/.dev .venv-program/.dev ## Format, lint and types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	@$(BIN)/hadolint app/*/Dockerfile infra/*.Dockerfile
-	@$(BIN)/mypy --exclude '^(tests/(unit/infra|plan|policy)|bench/plan)/'
+	@$(BIN)/mypy --exclude '^(tests/(unit/infra|plan|policy|machinery)|bench/plan)/'
 	@$(PROGRAM)/mypy $(PROGRAM_CODE)
 
 test-unit: .venv/.dev .venv-program/.dev ## The quick tests
