@@ -19,6 +19,7 @@ MODELS_BASELINE_NAMESPACE: Final = "models-baseline"
 GATEWAY_NAMESPACE: Final = "gateway"
 INGRESS_NAMESPACE: Final = "ingress"
 MONITORING_NAMESPACE: Final = "monitoring"
+MODEL_STORE_NAMESPACE: Final = "model-store"
 
 # The port of model-sync's metrics, in every pod that has one: Prometheus finds it by this name.
 MODEL_SYNC_PORT_NAME: Final = "http-sync"

@@ -80,6 +80,11 @@ def builds(accelerators: frozenset[Accelerator], containers: Mapping[str, str]) 
     )
 
 
+def names(models: Mapping[str, Model]) -> list[str]:
+    """What the images of a stack with these models are called."""
+    return [build.image for build in builds(accelerators(models), containers(models))]
+
+
 def tag(build: Build, root: Path = ROOT) -> str:
     """A tag that changes exactly when the image's content does.
 

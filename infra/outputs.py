@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi import Output
+from pulumi import Input, Output
 
 from infra import config
 
@@ -17,10 +17,11 @@ class Outputs:
     url: Output[str]
     """The gateway's address for clients."""
     grpc_address: Output[str] | None
-    bucket: Output[str]
+    bucket: Input[str]
     repositories: Mapping[str, Output[str]]
     cluster: str
-    kubeconfig: Output[str]
+    kubeconfig: Input[str] | None
+    """None for a cluster that is there already: its context is the user's own."""
     models: Mapping[str, config.Model]
 
     def export(self) -> None:
@@ -31,7 +32,8 @@ class Outputs:
         pulumi.export("bucket", self.bucket)
         pulumi.export("repositories", dict(self.repositories))
         pulumi.export("cluster", self.cluster)
-        pulumi.export("kubeconfig", Output.secret(self.kubeconfig))
+        if self.kubeconfig is not None:
+            pulumi.export("kubeconfig", Output.secret(self.kubeconfig))
         pulumi.export("models", {name: self._model(name, model) for name, model in sorted(self.models.items())})
 
     def _model(self, name: str, model: config.Model) -> dict[str, Any]:

@@ -61,6 +61,9 @@ ISTIO_NETWORKING_API: Final = "networking.istio.io/v1"
 ISTIO_SECURITY_API: Final = "security.istio.io/v1"
 ISTIO_TELEMETRY_API: Final = "telemetry.istio.io/v1"
 
+# The S3 API of a cluster without one, release 5.2.2: docker buildx imagetools inspect docker.io/motoserver/moto:5.2.2
+MOTO: Final = "docker.io/motoserver/moto@sha256:d8ae5edc2bf080e7e4c13f9bd4b29b53ac3b4427e92956318db3dbe23ec43eb7"
+
 # Progressive canaries; only the latest release is supported.
 # https://github.com/fluxcd/flagger/blob/v1.44.0/CHANGELOG.md
 FLAGGER: Final = Chart("oci://ghcr.io/fluxcd/charts", "flagger", "1.44.0")

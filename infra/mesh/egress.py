@@ -19,6 +19,8 @@ class ModelStoreAccess:
     """Whether credentials come from the node's Pod Identity agent."""
     private: bool = False
     """Whether the host may have private addresses."""
+    in_mesh: bool = False
+    """Whether it is a Service whose pods have proxies, too: the mesh makes its namespace, and lets models in."""
 
     @property
     def host(self) -> str:

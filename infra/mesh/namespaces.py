@@ -12,6 +12,7 @@ from infra.conventions import (
     MODELS_NAMESPACE,
     PROJECT,
 )
+from infra.mesh.egress import ModelStoreAccess
 
 SYSTEM: Final = "istio-system"
 CNI: Final = "istio-cni"
@@ -55,9 +56,10 @@ def model_namespaces(models: Mapping[str, config.Model]) -> tuple[Namespace, ...
     return restricted, Namespace(name=MODELS_BASELINE_NAMESPACE, pod_security="baseline")
 
 
-def proxied(models: Mapping[str, config.Model]) -> tuple[Namespace, ...]:
+def proxied(models: Mapping[str, config.Model], model_store: ModelStoreAccess) -> tuple[Namespace, ...]:
     """The namespaces whose pods are in the mesh."""
-    return Namespace(name=INGRESS_NAMESPACE), Namespace(name=GATEWAY_NAMESPACE), *model_namespaces(models)
+    store = (Namespace(name=model_store.namespace),) if model_store.in_mesh and model_store.namespace else ()
+    return Namespace(name=INGRESS_NAMESPACE), Namespace(name=GATEWAY_NAMESPACE), *model_namespaces(models), *store
 
 
 # The control plane is not in its own mesh; what changes pods' networks needs the node's, and has a namespace alone.

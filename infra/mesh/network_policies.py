@@ -55,7 +55,7 @@ def policies(
     model_store: ModelStoreAccess,
 ) -> Policies:
     """Namespace, name and spec of each policy."""
-    proxied = [namespace.name for namespace in namespaces.proxied(models)]
+    proxied = [namespace.name for namespace in namespaces.proxied(models, model_store)]
     for namespace in (namespaces.SYSTEM, *proxied):
         # The kinds are named and no rule is: nothing comes in, nothing goes out.
         yield namespace, "default-deny", _policy([], [])
@@ -126,6 +126,8 @@ def _to_model_store(store: ModelStoreAccess) -> Policies:
     if store.pod_identity:
         rules.append(_to([_addresses(f"{POD_IDENTITY_ADDRESS}/32")], 80))
     yield MODELS_NAMESPACE, "to-model-store", _policy(None, rules)
+    if store.in_mesh and store.namespace:
+        yield store.namespace, "from-models", _policy([_from([_namespaces(MODELS_NAMESPACE)], store.port)], None)
 
 
 def _to_image_hosts(hosts: config.ImageHosts) -> Policies:

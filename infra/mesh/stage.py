@@ -55,6 +55,7 @@ class Mesh(pulumi.ComponentResource):
         super().__init__("model-serving:infra:Mesh", name, None, opts)
         self._name = name
         self._args = args
+        self._proxied = namespaces.proxied(args.models, args.model_store)
         self._namespaces = self._all_namespaces()
         self._istiod, cni = self._control_plane()
         rules = [*self._network_policies(), *self._admission(), *self._mesh_rules()]
@@ -95,7 +96,7 @@ class Mesh(pulumi.ComponentResource):
                 ),
                 opts=self._options(),
             )
-            for namespace in (*namespaces.CONTROL_PLANE, *namespaces.proxied(self._args.models))
+            for namespace in (*namespaces.CONTROL_PLANE, *self._proxied)
         }
 
     def _release(
@@ -169,7 +170,7 @@ class Mesh(pulumi.ComponentResource):
         rules: list[pulumi.Resource] = [
             self._object(security, "PeerAuthentication", namespaces.SYSTEM, "default", authentication.STRICT_MUTUAL_TLS)
         ]
-        for namespace in (it.name for it in namespaces.proxied(self._args.models)):
+        for namespace in (it.name for it in self._proxied):
             rules.append(
                 self._object(security, "AuthorizationPolicy", namespace, "default-deny", authentication.NOTHING)
             )
