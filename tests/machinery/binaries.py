@@ -79,6 +79,14 @@ GROUPS: Final = (
     _kubernetes(),
     Group("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}),
     Group("helm", {"helm": "helm.sh/helm/v3/cmd/helm"}),
+    Group(
+        "istio",
+        {
+            "istioctl": "istio.io/istio/istioctl/cmd/istioctl",
+            "pilot-agent": "istio.io/istio/pilot/cmd/pilot-agent",
+            "pilot-discovery": "istio.io/istio/pilot/cmd/pilot-discovery",
+        },
+    ),
 )
 
 
