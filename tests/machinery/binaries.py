@@ -87,6 +87,15 @@ GROUPS: Final = (
             "pilot-discovery": "istio.io/istio/pilot/cmd/pilot-discovery",
         },
     ),
+    Group(
+        "pulumi",
+        {"pulumi": "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"},
+        {
+            "github.com/pulumi/pulumi/sdk/v3/go/common/version.Version": required(
+                "pulumi", "github.com/pulumi/pulumi/pkg/v3"
+            )
+        },
+    ),
 )
 
 
