@@ -10,7 +10,7 @@ from typing import Any, Final
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgsDict
 from pulumi_kubernetes.networking.v1 import NetworkPolicyPortArgsDict, NetworkPolicySpecArgsDict
 
-from infra import charts, config, pods, routes
+from infra import charts, config, model_pods, pods, routes
 from infra.addons import requests_and_limits
 from infra.conventions import GATEWAY_NAMESPACE, GATEWAY_PORT, MONITORING_NAMESPACE, SERVING_GRPC_PORT
 
@@ -46,7 +46,7 @@ def metric_templates(prometheus_address: str) -> dict[str, Spec]:
         'reporter="destination",destination_workload_namespace="{{ namespace }}",destination_workload="{{ target }}"'
     )
     success = (
-        f'sum(rate(istio_requests_total{{{canary},grpc_response_status="0"}}[{{{{ interval }}}}]))'
+        f'(sum(rate(istio_requests_total{{{canary},grpc_response_status="0"}}[{{{{ interval }}}}])) or vector(0))'
         f" / sum(rate(istio_requests_total{{{canary}}}[{{{{ interval }}}}])) * 100"
     )
     latency = (
@@ -57,15 +57,8 @@ def metric_templates(prometheus_address: str) -> dict[str, Spec]:
     return {name: {"provider": provider, "query": query} for name, query in ((SUCCESS, success), (LATENCY, latency))}
 
 
-def canary(
-    model: str,
-    settings: config.TensorflowModel,
-    progressive: config.Progressive,
-    *,
-    host: str | None,
-    mesh_gateway: str | None,
-) -> Spec:
-    """The Canary: Flagger makes the Services and routes of the model, and moves the weights."""
+def canary(model: str, settings: config.TensorflowModel, progressive: config.Progressive) -> Spec:
+    """The Canary: Flagger makes Services and routes of its own, and moves the weights in them."""
     window = f"{max(progressive.interval_seconds, _SHORTEST_WINDOW_SECONDS)}s"
     analysis: Spec = {
         "interval": f"{progressive.interval_seconds}s",
@@ -79,22 +72,19 @@ def canary(
     }
     if settings.input is not None:
         analysis["webhooks"] = [load(model, progressive.interval_seconds)]
-    hosts = routes.authorities(model, host if mesh_gateway else None)[1:]
     return {
         "provider": "istio",
         "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": model},
         "autoscalerRef": {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "name": model},
         "progressDeadlineSeconds": pods.ROLLOUT_SECONDS,
         "service": {
+            "name": model_pods.progressive_name(model),
             "port": SERVING_GRPC_PORT,
             "targetPort": SERVING_GRPC_PORT,
             # By its name the mesh knows that it is gRPC, without which there is no gRPC status to judge by.
             "portName": "grpc",
-            "gateways": routes.gateways(mesh_gateway),
-            # The Service's own name is added by Flagger.
-            **({"hosts": hosts} if hosts else {}),
-            "match": routes.matches(mesh_gateway),
-            "retries": routes.NO_RETRIES,
+            # Hosts, gateways and matches stand in the model's own routes, which lead here.
+            "delegation": True,
             "trafficPolicy": routes.traffic_policy(),
         },
         "analysis": analysis,
@@ -121,7 +111,7 @@ def load(model: str, seconds: int) -> Spec:
 
 def load_principal(models: Mapping[str, config.Model]) -> str | None:
     """Who makes load for canaries; none where no model needs it."""
-    return _LOAD_PRINCIPAL if any(model.input for model, _ in routes.owned_by_flagger(models).values()) else None
+    return _LOAD_PRINCIPAL if any(model.input for model, _ in routes.progressive(models).values()) else None
 
 
 def longest_seconds(progressive: config.Progressive) -> int:

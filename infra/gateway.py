@@ -65,7 +65,7 @@ def _entries(models: Mapping[str, config.Model]) -> Iterator[tuple[str, dict[str
 def _versions(name: str, model: config.TensorflowModel) -> list[dict[str, Any]]:
     if isinstance(model.canary, config.Progressive):
         # Which version that is, Flagger decides.
-        return [{"role": "stable", "address": _address(f"{name}-primary")}]
+        return [{"role": "stable", "address": _address(name)}]
     roles = {"stable": model.versions.stable, "canary": model.versions.canary}
     return [
         {"version": version, "role": role, "address": _address(model_pods.workload_name(name, version))}

@@ -49,6 +49,15 @@ def workload_name(model: str, version: int) -> str:
     return f"{model}-v{version}"
 
 
+def progressive_name(model: str) -> str:
+    """The name that Flagger gives its Services and routes of a model: ``clothing-progressive``.
+
+    Not the model's own, whose Service and routes are Pulumi's whatever the strategy: a model that goes from one
+    strategy to the other is reached all the time.
+    """
+    return f"{model}-progressive"
+
+
 def host(service: str, namespace: str = MODELS_NAMESPACE) -> str:
     """A Service's full name."""
     return f"{service}.{namespace}.svc.cluster.local"

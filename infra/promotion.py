@@ -7,20 +7,20 @@ Flagger's own status, of this revision, which Flagger names by the checksum of i
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import pulumi
 from pulumi import Input, ResourceOptions
 from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
 Canary = Mapping[str, Any]
-Read = Callable[[], Canary | None]
-"""Asks for the Canary; none if the API server does not answer just now."""
 
 _POLL_SECONDS: Final = 5
+_REQUEST_SECONDS: Final = 30
+_WARNINGS: Final = 3
 _SETTLED_SECONDS: Final = 30
 """A new revision can be seen as failed for a moment: where the one before failed, Flagger notes the new one under that
 failure before it starts (``shouldAdvance`` in https://github.com/fluxcd/flagger/blob/v1.44.0/pkg/controller/scheduler.go).
@@ -53,9 +53,20 @@ def phase(canary: Canary, config_map: str, checksum: str) -> Phase:
             return Phase.UNDER_WAY
 
 
+class Watched(Protocol):
+    """A Canary in a cluster."""
+
+    def canary(self) -> Canary | None:
+        """The Canary as it is now; none if the API server does not answer just now."""
+
+    def warnings(self) -> str:
+        """What Flagger last warned of."""
+
+
 def wait(
-    read: Read,
-    config_map: str,
+    watched: Watched,
+    namespace: str,
+    name: str,
     checksum: str,
     *,
     seconds: float,
@@ -65,37 +76,37 @@ def wait(
     """Return once the revision is promoted; raises NotPromotedError once it is taken back, or the time is over."""
     deadline = time.monotonic() + seconds
     failed_since: float | None = None
-    canary: Canary = {}
     while True:
-        answer = read()
-        canary = answer or canary
+        canary = watched.canary()
         now = time.monotonic()
-        found = phase(answer or {}, config_map, checksum)
+        found = phase(canary or {}, name, checksum)
         if found is Phase.PROMOTED:
             return
         failed_since = (failed_since or now) if found is Phase.TAKEN_BACK else None
-        if failed_since and now - failed_since >= settled:
-            raise NotPromotedError(
-                f"{_name(canary)}: Flagger took the new revision back ({_reason(canary)}); the one before serves on:"
-                " look at the canary's events, then put models.<model>.versions.stable back or raise it"
-            )
-        if now >= deadline:
-            raise NotPromotedError(
-                f"{_name(canary)}: Flagger has not promoted the new revision in {seconds:.0f} s ({_reason(canary)}):"
-                " look at the canary's events, then run `pulumi up` again to go on waiting"
-            )
+        failed = failed_since is not None and now - failed_since >= settled
+        if failed or now >= deadline:
+            ending = _taken_back(canary or {}, namespace, name) if failed else _over(canary, seconds)
+            reason = "" if canary is None else f" ({watched.warnings()})"
+            raise NotPromotedError(f"canary {namespace}/{name}: {ending}{reason}")
         time.sleep(poll)
 
 
-def _name(canary: Canary) -> str:
-    metadata = canary.get("metadata") or {}
-    return f"canary {metadata.get('namespace')}/{metadata.get('name')}"
+def _taken_back(canary: Canary, namespace: str, name: str) -> str:
+    if (canary.get("status") or {}).get("lastPromotedSpec"):
+        return (
+            "Flagger took the new revision back and the one before serves on:"
+            f" put models.{name}.versions.stable back, or raise it"
+        )
+    return (
+        "its first revision was never ready: repair it, then begin anew with"
+        f" `kubectl --namespace {namespace} delete canary {name}` and `pulumi up --refresh`"
+    )
 
 
-def _reason(canary: Canary) -> str:
-    status = canary.get("status") or {}
-    told = [condition.get("message") for condition in status.get("conditions") or () if condition.get("message")]
-    return told[-1].rstrip(".") if told else f"phase {status.get('phase') or 'none yet'}"
+def _over(canary: Canary | None, seconds: float) -> str:
+    if canary is None:
+        return "the API server does not answer: run `pulumi up` again once it does, to go on waiting"
+    return f"Flagger has not promoted the new revision in {seconds:.0f} s: run `pulumi up` again to go on waiting"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,35 +139,58 @@ class PromotionProvider(ResourceProvider):
 
 
 def _wait(props: Mapping[str, Any]) -> None:
-    wait(reader(props), props["name"], props["checksum"], seconds=props["seconds"])
+    wait(Cluster(props), props["namespace"], props["name"], props["checksum"], seconds=props["seconds"])
 
 
-def reader(props: Mapping[str, Any]) -> Read:
-    """What asks the API server for the Canary."""
-    # Only where there is a cluster to ask: it takes half a second to import.
-    from kubernetes import client, config  # noqa: PLC0415
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415
+class Cluster:
+    """A Canary as the API server has it; raises NotPromotedError where it refuses to say."""
 
-    if props.get("kubeconfig"):
-        api = config.new_client_from_config_dict(json.loads(props["kubeconfig"]))
-    else:
-        api = config.new_client_from_config(context=props["context"])
-    canaries = client.CustomObjectsApi(api)
+    def __init__(self, props: Mapping[str, Any]) -> None:
+        # Only where there is a cluster to ask: it takes half a second to import.
+        from kubernetes import client, config  # noqa: PLC0415
 
-    def read() -> Canary | None:
+        if props.get("kubeconfig"):
+            api = config.new_client_from_config_dict(json.loads(props["kubeconfig"]))
+        else:
+            api = config.new_client_from_config(context=props["context"])
+        self._canaries = client.CustomObjectsApi(api)
+        self._events = client.CoreV1Api(api)
+        self._namespace, self._name = props["namespace"], props["name"]
+
+    def canary(self) -> Canary | None:
+        """The Canary as it is now; none if the API server does not answer just now."""
+        from kubernetes.client import ApiException  # noqa: PLC0415
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
         try:
-            found: Any = canaries.get_namespaced_custom_object(
-                "flagger.app", "v1beta1", props["namespace"], "canaries", props["name"], _request_timeout=30
+            found: Any = self._canaries.get_namespaced_custom_object(
+                "flagger.app", "v1beta1", self._namespace, "canaries", self._name, _request_timeout=_REQUEST_SECONDS
             )
         except HTTPError:
             return None
-        except client.ApiException as error:
-            if error.status < 500 and error.status != 429:
-                raise
-            return None
+        except ApiException as error:
+            if error.status >= 500 or error.status == 429:
+                return None
+            raise NotPromotedError(
+                f"canary {self._namespace}/{self._name}: the API server answers {error.status} {error.reason}: check"
+                " that the Canary is there and that these credentials may read it"
+            ) from None
         return dict(found)
 
-    return read
+    def warnings(self) -> str:
+        """What Flagger last warned of."""
+        from kubernetes.client import ApiException  # noqa: PLC0415
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+        about = f"involvedObject.kind=Canary,involvedObject.name={self._name},type=Warning"
+        try:
+            events = self._events.list_namespaced_event(
+                self._namespace, field_selector=about, _request_timeout=_REQUEST_SECONDS
+            ).items
+        except (HTTPError, ApiException) as error:
+            return f"its events cannot be read: {error}"
+        last = sorted(events, key=lambda event: event.last_timestamp)[-_WARNINGS:]
+        return "; ".join(event.message for event in last) or "without a warning"
 
 
 class Promotion(Resource, module="model-serving", name="Promotion"):

@@ -1,4 +1,4 @@
-"""Which version gets which requests: by the weights of the stack file, or by Flagger; never both for one model."""
+"""Which version gets which requests: by the weights of the stack file, or by Flagger's."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,10 +33,7 @@ class RolloutArgs:
     access: promotion.Access
     """How the wait for a promotion reaches the API server."""
     after: Sequence[pulumi.Resource]
-    """What the objects of the mesh wait for.
-
-    Not the gateway: it is ready when a model is, and a progressive one is only when Flagger has made its Services.
-    """
+    """What the objects of the mesh wait for."""
     monitoring: Sequence[pulumi.Resource]
     """What Flagger waits for: Prometheus, and the namespace that both are in."""
 
@@ -53,9 +50,9 @@ class Rollout(pulumi.ComponentResource):
         self._grpc_gateway = args.mesh_gateway if grpc else None
 
         self._callers(grpc)
-        for model, settings in routes.owned_by_pulumi(args.models).items():
+        for model, settings in routes.weighted(args.models).items():
             self._weighted(model, settings)
-        progressive = routes.owned_by_flagger(args.models)
+        progressive = routes.progressive(args.models)
         if progressive:
             flagger = self._flagger(load=canary.load_principal(args.models) is not None)
             for model, (settings, strategy) in progressive.items():
@@ -174,18 +171,18 @@ class Rollout(pulumi.ComponentResource):
         strategy: config.Progressive,
         flagger: Sequence[pulumi.Resource],
     ) -> None:
+        """The routes wait for Flagger's, which are there once the first revision is promoted."""
         revision = self._args.revisions[model]
-        spec = canary.canary(model, settings, strategy, host=self._host, mesh_gateway=self._grpc_gateway)
         rolled_out = self._object(
             versions.FLAGGER_API,
             "Canary",
             model,
-            spec,
+            canary.canary(model, settings, strategy),
             *flagger,
             *self._args.workloads[model].ready,
             annotations={canary.REVISION_ANNOTATION: revision.template},
         )
-        promotion.Promotion(
+        promoted = promotion.Promotion(
             f"{self._name}-{model}",
             namespace=MODELS_NAMESPACE,
             canary=model,
@@ -194,3 +191,5 @@ class Rollout(pulumi.ComponentResource):
             access=self._args.access,
             opts=ResourceOptions(parent=self, depends_on=[rolled_out]),
         )
+        spec = routes.delegating_virtual_service(model, host=self._host, mesh_gateway=self._grpc_gateway)
+        self._object(versions.ISTIO_NETWORKING_API, "VirtualService", model, spec, promoted)

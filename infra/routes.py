@@ -1,4 +1,4 @@
-"""Who may ask the models, and which version answers: Istio's objects for models whose routes are Pulumi's.
+"""Who may ask the models, and which version answers: Istio's objects.
 
 Sources: https://istio.io/latest/docs/reference/config/networking/ and .../config/security/authorization-policy/
 """
@@ -121,10 +121,28 @@ def virtual_service(
         "retries": NO_RETRIES,
         "route": [{**destination(version), "weight": weight} for version, weight in weights.items()],
     }
+    return _front(model, [*forced, weighted], host=host, mesh_gateway=mesh_gateway)
+
+
+def delegating_virtual_service(model: str, *, host: str | None, mesh_gateway: str | None) -> Spec:
+    """The way to a model whose weights Flagger moves: on to a VirtualService of Flagger's own.
+
+    Source: https://istio.io/latest/docs/reference/config/networking/virtual-service/#Delegate
+    """
+    on = {
+        "name": "progressive",
+        "match": matches(mesh_gateway),
+        "retries": NO_RETRIES,
+        "delegate": {"name": model_pods.progressive_name(model), "namespace": MODELS_NAMESPACE},
+    }
+    return _front(model, [on], host=host, mesh_gateway=mesh_gateway)
+
+
+def _front(model: str, http: list[Spec], *, host: str | None, mesh_gateway: str | None) -> Spec:
     return {
         "hosts": authorities(model, host if mesh_gateway else None),
         "gateways": gateways(mesh_gateway),
-        "http": [*forced, weighted],
+        "http": http,
     }
 
 
@@ -182,7 +200,7 @@ def container_callers(model: str, settings: config.ContainerModel, ingress_princ
     }
 
 
-def owned_by_pulumi(models: Mapping[str, config.Model]) -> dict[str, config.TensorflowModel]:
+def weighted(models: Mapping[str, config.Model]) -> dict[str, config.TensorflowModel]:
     """The models whose routes stand in the stack file."""
     return {
         name: model
@@ -191,7 +209,7 @@ def owned_by_pulumi(models: Mapping[str, config.Model]) -> dict[str, config.Tens
     }
 
 
-def owned_by_flagger(
+def progressive(
     models: Mapping[str, config.Model],
 ) -> dict[str, tuple[config.TensorflowModel, config.Progressive]]:
     """The models whose routes Flagger moves."""

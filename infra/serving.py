@@ -122,7 +122,10 @@ class Serving(pulumi.ComponentResource):
         return Workload(ready=tuple(ready))
 
     def _progressive(self, model: str, settings: config.TensorflowModel, after: Sequence[pulumi.Resource]) -> Workload:
-        """One Deployment, whose changes Flagger carries over to its own copy; the Services are Flagger's too."""
+        """One Deployment, whose changes Flagger carries over to its own copy.
+
+        The Service is there for its name, by which the model is called: the routes lead to Flagger's own.
+        """
         version = settings.versions.stable
         configuration = model_pods.models_config(model, version)
         labels = model_pods.pod_labels(model, settings, version)
@@ -147,7 +150,8 @@ class Serving(pulumi.ComponentResource):
         self._revisions[model] = Revision(
             template=revision, checksum=Output.all(**data).apply(model_pods.config_checksum)
         )
-        return Workload(ready=(deployment, scaler))
+        service = self._service(model, settings, model, {MODEL_LABEL: model}, _TENSORFLOW_PORTS)
+        return Workload(ready=(service, deployment, scaler))
 
     def _container(self, model: str, settings: config.ContainerModel, after: Sequence[pulumi.Resource]) -> Workload:
         labels = model_pods.pod_labels(model, settings)

@@ -97,8 +97,8 @@ ModelName = Annotated[
     str,
     _dns_label(conventions.MODEL_NAME_MAX),
     Rule(
-        "a name that does not end in -v and a number, -primary or -canary, as those of versions do",
-        lambda model: re.search(r"-(v[0-9]+|primary|canary)$", model) is None,
+        "a name that does not end in -v and a number, -primary, -canary or -progressive, as those of versions do",
+        lambda model: re.search(r"-(v[0-9]+|primary|canary|progressive)$", model) is None,
     ),
 ]
 NodeGroupName = Annotated[str, _dns_label(conventions.NODE_GROUP_NAME_MAX)]

@@ -54,9 +54,9 @@ def test_every_address_of_the_routing_table_is_a_service_of_the_stack_or_of_flag
         assert {model.address, *(version.address for version in model.versions)} <= services | flagger
 
 
-def test_the_version_of_a_progressive_model_is_left_to_the_server_that_flagger_keeps() -> None:
+def test_the_version_of_a_progressive_model_is_left_to_the_servers_that_answer_for_it() -> None:
     (version,) = _table(MODELS).models["faces"].versions
-    assert (version.version, version.address) == (None, "faces-primary.models.svc.cluster.local:8500")
+    assert (version.version, version.address) == (None, "faces.models.svc.cluster.local:8500")
 
 
 def test_a_table_that_the_gateway_would_refuse_is_refused_before_anything_is_made() -> None:

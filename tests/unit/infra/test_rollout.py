@@ -5,10 +5,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes.client import ApiException
 
 from infra import canary, config, promotion
 from infra.promotion import NotPromotedError, Phase
@@ -48,7 +48,8 @@ def test_every_subset_of_a_route_is_one_that_the_route_waited_for_and_that_selec
     rules = objects(all_kinds(), "DestinationRule")
     for name, service in objects(all_kinds(), "VirtualService").items():
         for route in service.inputs["spec"]["http"]:
-            for destination in (it["destination"] for it in route["route"] if "subset" in it["destination"]):
+            destinations = [it["destination"] for it in route.get("route", [])]
+            for destination in (it for it in destinations if "subset" in it):
                 rule = rules[f"{name}-{destination['subset']}"]
                 assert rule.urn in service.depends_on
                 assert rule.inputs["spec"]["host"] == destination["host"]
@@ -84,10 +85,9 @@ def test_a_version_can_be_asked_for_by_a_header_before_the_weights_choose() -> N
 
 
 def test_the_mesh_does_not_repeat_what_the_gateway_repeats() -> None:
-    for name in ("models/clothing", "models/digits", "models/resnet"):
+    for name in ("models/clothing", "models/digits", "models/faces", "models/resnet"):
         for route in _routes(name).values():
             assert route["retries"] == {"attempts": 0}
-    assert spec(all_kinds(), "Canary", "models/faces")["service"]["retries"] == {"attempts": 0}
 
 
 def test_a_busy_pod_is_not_left_out_but_one_that_cannot_be_reached_is() -> None:
@@ -99,7 +99,7 @@ def test_a_busy_pod_is_not_left_out_but_one_that_cannot_be_reached_is() -> None:
 
 
 def test_at_the_door_only_predictions_on_the_port_of_grpc_reach_a_model() -> None:
-    for name in ("models/clothing", "models/digits", "models/resnet"):
+    for name in ("models/clothing", "models/digits", "models/faces", "models/resnet"):
         for route in _routes(name).values():
             (at_the_door,) = [match for match in route["match"] if match["gateways"] == [MESH_GATEWAY]]
             assert (at_the_door["port"], at_the_door["uri"]) == (31400, {"prefix": PREDICTIONS})
@@ -107,17 +107,17 @@ def test_at_the_door_only_predictions_on_the_port_of_grpc_reach_a_model() -> Non
 
 def test_without_grpc_at_the_door_no_model_is_routed_from_there() -> None:
     stack = model_stack({"digits": WEIGHTED, "faces": PROGRESSIVE}, grpc=False)
-    routes = spec(stack, "VirtualService", "models/digits")
-    assert routes["gateways"] == ["mesh"]
-    assert MESH_GATEWAY not in json.dumps(routes)
-    assert spec(stack, "Canary", "models/faces")["service"]["gateways"] == ["mesh"]
+    for model in ("models/digits", "models/faces"):
+        routes = spec(stack, "VirtualService", model)
+        assert routes["gateways"] == ["mesh"]
+        assert MESH_GATEWAY not in json.dumps(routes)
 
 
 def test_from_outside_a_model_is_called_by_a_name_below_the_stacks_host() -> None:
     stack = model_stack({"digits": WEIGHTED, "faces": PROGRESSIVE}, host="models.example.com")
-    hosts = spec(stack, "VirtualService", "models/digits")["hosts"]
-    assert hosts == ["digits.models.svc.cluster.local", "digits.models.example.com"]
-    assert spec(stack, "Canary", "models/faces")["service"]["hosts"] == ["faces.models.example.com"]
+    for model in ("digits", "faces"):
+        hosts = spec(stack, "VirtualService", f"models/{model}")["hosts"]
+        assert hosts == [f"{model}.models.svc.cluster.local", f"{model}.models.example.com"]
 
 
 def test_the_gateway_may_predict_and_ask_for_state_the_door_may_predict_and_nobody_may_load_models() -> None:
@@ -148,9 +148,36 @@ def test_a_container_is_open_to_the_door_on_its_own_port_alone() -> None:
     assert rule["to"] == [{"operation": {"ports": ["5000"]}}]
 
 
-def test_a_progressive_models_routes_have_one_owner_and_that_is_not_pulumi() -> None:
+def test_no_object_has_two_owners() -> None:
+    service = spec(all_kinds(), "Canary", "models/faces")["service"]["name"]
+    # Source: https://docs.flagger.app/usage/how-it-works#canary-service
+    flaggers = {f"models/{name}" for name in (service, f"{service}-primary", f"{service}-canary")}
     for kind in ("Service", "VirtualService", "DestinationRule"):
-        assert not [name for name in objects(all_kinds(), kind) if name.startswith("models/faces")]
+        assert not flaggers & objects(all_kinds(), kind).keys()
+    for kind in ("Deployment", "HorizontalPodAutoscaler", "ConfigMap"):
+        assert "models/faces-primary" not in objects(all_kinds(), kind)
+
+
+def test_a_progressive_models_routes_lead_to_flaggers_and_wait_for_them() -> None:
+    (route,) = _routes("models/faces").values()
+    service = spec(all_kinds(), "Canary", "models/faces")["service"]
+    assert route["delegate"] == {"name": service["name"], "namespace": "models"}
+    assert service["delegation"] is True
+    assert not {"hosts", "gateways", "match"} & service.keys(), "Flagger refuses them in a delegate"
+    (wait,) = [it for it in all_kinds().resources if it.type.endswith(":Promotion")]
+    assert wait.urn in objects(all_kinds(), "VirtualService")["models/faces"].depends_on
+
+
+@pytest.mark.parametrize(("before", "after"), [(WEIGHTED, PROGRESSIVE), (PROGRESSIVE, WEIGHTED)])
+def test_a_model_that_changes_its_strategy_keeps_its_service_and_its_routes(
+    before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    old, new = (model_stack({"clothing": STABLE, "digits": it}) for it in (before, after))
+    for kind in ("Service", "VirtualService"):
+        assert objects(old, kind)["models/digits"].urn == objects(new, kind)["models/digits"].urn
+    assert spec(old, "Service", "models/digits") == spec(new, "Service", "models/digits")
+    took = {kind: objects(old, kind).keys() & objects(new, kind).keys() for kind in ("Deployment", "ConfigMap")}
+    assert not [name for names in took.values() for name in names if name.startswith("models/digits")]
 
 
 def test_without_a_progressive_model_there_is_no_flagger() -> None:
@@ -227,11 +254,11 @@ def test_the_wait_is_longer_than_all_steps_and_failures_take() -> None:
     assert canary.longest_seconds(progressive) > (5 + progressive.failed_checks) * 60 + 2 * 1200
 
 
-def _canary(phase: str, checksum: str | None, message: str = "") -> dict[str, Any]:
+def _canary(phase: str, checksum: str | None, promoted: str | None = None) -> dict[str, Any]:
     tracked = {"trackedConfigs": {"configmap/faces": checksum}} if checksum else {}
     return {
         "metadata": {"name": "faces", "namespace": "models"},
-        "status": {"phase": phase, **tracked, "conditions": [{"type": "Promoted", "message": message}]},
+        "status": {"phase": phase, **tracked, **({"lastPromotedSpec": promoted} if promoted else {})},
     }
 
 
@@ -253,15 +280,26 @@ def test_only_this_revisions_own_end_is_an_end(status: dict[str, Any], expected:
     assert promotion.phase(status, "faces", "new") is expected
 
 
+Status = dict[str, Any]
+"""What the API server answers: a Canary, or with a code a refusal."""
+
+
 @contextmanager
-def _api_server(answers: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """A server that answers for the Canary with one status after the other; yields what the wait is given."""
+def _api_server(answers: Sequence[Status], warnings: Sequence[str], token: str | None) -> Iterator[str]:
+    """A server that answers for the Canary with one status after the other; yields its address."""
     left = list(answers)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            assert self.path == "/apis/flagger.app/v1beta1/namespaces/models/canaries/faces"
-            answer = left.pop(0) if len(left) > 1 else left[0]
+            path, _, query = self.path.partition("?")
+            if path == "/apis/flagger.app/v1beta1/namespaces/models/canaries/faces":
+                answer = left.pop(0) if len(left) > 1 else left[0]
+                if token and self.headers["Authorization"] != f"Bearer {Path(token).read_text()}":
+                    answer = {"kind": "Status", "code": 401}
+            else:
+                assert path == "/api/v1/namespaces/models/events"
+                assert "involvedObject.name%3Dfaces" in query
+                answer = {"items": [_event(second, message) for second, message in enumerate(warnings)]}
             body = json.dumps(answer).encode()
             self.send_response(answer.get("code", 200))
             self.send_header("Content-Type", "application/json")
@@ -275,25 +313,36 @@ def _api_server(answers: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    kubeconfig = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "it",
-        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-        "clusters": [{"name": "it", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
-        "users": [{"name": "it", "user": {}}],
-    }
     try:
-        yield {"kubeconfig": json.dumps(kubeconfig), "namespace": "models", "name": "faces"}
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
 
 
-def _wait(answers: Sequence[dict[str, Any]], seconds: float = 60) -> None:
-    with _api_server(answers) as props:
-        promotion.wait(promotion.reader(props), "faces", "new", seconds=seconds, poll=0.01, settled=0.05)
+def _event(second: int, message: str) -> dict[str, Any]:
+    about = {"kind": "Canary", "name": "faces", "namespace": "models"}
+    moment = f"2026-01-01T00:00:{second:02}Z"
+    return {"metadata": {"name": f"e{second}"}, "involvedObject": about, "message": message, "lastTimestamp": moment}
+
+
+def _watched(address: str, user: dict[str, Any] | None = None) -> promotion.Cluster:
+    kubeconfig = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "it",
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+        "clusters": [{"name": "it", "cluster": {"server": address}}],
+        "users": [{"name": "it", "user": user or {}}],
+    }
+    return promotion.Cluster({"kubeconfig": json.dumps(kubeconfig), "namespace": "models", "name": "faces"})
+
+
+def _wait(answers: Sequence[Status], seconds: float = 60, warnings: Sequence[str] = ()) -> None:
+    with _api_server(answers, warnings, None) as address:
+        watched = _watched(address)
+        promotion.wait(watched, "models", "faces", "new", seconds=seconds, poll=0.01, settled=0.05)
 
 
 def test_the_wait_ends_with_the_promotion_of_this_revision_whatever_became_of_the_one_before() -> None:
@@ -310,21 +359,53 @@ def test_an_api_server_that_is_away_for_a_moment_is_asked_again() -> None:
     _wait([{"kind": "Status", "code": 503}, {"kind": "Status", "code": 429}, _canary("Succeeded", "new")])
 
 
-def test_a_refusal_of_the_api_server_ends_the_wait() -> None:
-    with pytest.raises(ApiException, match="403"):
-        _wait([{"kind": "Status", "code": 403}])
+def test_a_wait_outlives_the_credentials_that_it_began_with(tmp_path: Path) -> None:
+    """A token of EKS is good for 15 minutes, and a rollout may take an hour."""
+    token, command = tmp_path / "token", tmp_path / "get-token"
+    token.write_text("0")
+    command.write_text(
+        f"""#!/bin/sh
+echo $(($(cat {token}) + 1)) | tr -d '\\n' > {token}.new && mv {token}.new {token}
+echo '{{"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1beta1",' \\
+  '"status": {{"token": "'$(cat {token})'", "expirationTimestamp": "2026-01-01T00:00:00Z"}}}}'
+"""
+    )
+    command.chmod(0o755)
+    user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": str(command), "args": []}}
+    answers = [_canary("Progressing", "new"), _canary("Progressing", "new"), _canary("Succeeded", "new")]
+    with _api_server(answers, (), str(token)) as address:
+        promotion.wait(_watched(address, user), "models", "faces", "new", seconds=60, poll=0.01)
+
+
+@pytest.mark.parametrize("code", [401, 403, 404])
+def test_a_refusal_of_the_api_server_ends_the_wait(code: int) -> None:
+    with pytest.raises(NotPromotedError, match=rf"^canary models/faces: the API server answers {code} .*$"):
+        _wait([{"kind": "Status", "code": code}])
 
 
 def test_a_revision_that_was_taken_back_fails_with_the_reason_and_what_to_do() -> None:
-    failed = _canary("Failed", "new", "Canary analysis failed, Deployment scaled to zero.")
-    with pytest.raises(NotPromotedError, match=r"models/faces: .*Canary analysis failed.*versions\.stable") as raised:
-        _wait([_canary("Progressing", "new"), failed])
-    assert "\n" not in str(raised.value)
+    failed = _canary("Failed", "new", promoted="old")
+    with pytest.raises(NotPromotedError) as raised:
+        _wait([_canary("Progressing", "new"), failed], warnings=["older", "Halt advancement 93.00 < 99", "b", "c"])
+    assert str(raised.value) == (
+        "canary models/faces: Flagger took the new revision back and the one before serves on: put"
+        " models.faces.versions.stable back, or raise it (Halt advancement 93.00 < 99; b; c)"
+    )
 
 
-def test_a_wait_that_is_over_fails() -> None:
-    with pytest.raises(NotPromotedError, match="has not promoted the new revision in 0 s"):
-        _wait([_canary("Progressing", "new")], seconds=0.05)
+def test_a_first_revision_that_never_was_ready_fails_with_how_to_begin_anew() -> None:
+    with pytest.raises(NotPromotedError, match=r"never ready.*delete canary faces`.* \(without a warning\)$"):
+        _wait([_canary("Failed", "new")])
+
+
+def test_a_wait_that_is_over_fails_with_what_it_waits_for() -> None:
+    with pytest.raises(NotPromotedError, match=r"has not promoted the new revision in 0 s: .* \(0 of 3 are ready\)$"):
+        _wait([_canary("Progressing", "new")], seconds=0.05, warnings=["0 of 3 are ready"])
+
+
+def test_a_wait_for_an_api_server_that_stays_away_says_so() -> None:
+    with pytest.raises(NotPromotedError, match=r"^canary models/faces: the API server does not answer: [^\n]*$"):
+        _wait([{"kind": "Status", "code": 503}], seconds=0.05)
 
 
 def test_an_unchanged_revision_is_not_waited_for_again() -> None:

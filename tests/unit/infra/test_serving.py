@@ -205,8 +205,11 @@ def test_a_models_service_has_grpc_and_rest_and_ports_are_the_containers_own_nam
     assert ports == {"grpc": (8500, 8500), "http": (8501, 8501)}
 
 
-def test_the_services_of_a_progressive_model_are_not_pulumis() -> None:
-    assert not [name for name in objects(all_kinds(), "Service") if name.startswith("models/faces")]
+def test_a_progressive_models_service_finds_its_pods_and_flaggers_copies_of_them() -> None:
+    selector = spec(all_kinds(), "Service", "models/faces")["selector"]
+    labels = spec(all_kinds(), "Deployment", "models/faces")["template"]["metadata"]["labels"]
+    for name in ("faces", "faces-primary"):
+        assert selector.items() <= {**labels, "app.kubernetes.io/name": name}.items()
 
 
 def test_a_changed_configuration_replaces_the_pods() -> None:
