@@ -6,7 +6,7 @@ BIN := .venv/bin
 # The Pulumi SDK and TensorFlow cannot agree on a version of protobuf, so the program has an environment of its own.
 PROGRAM := .venv-program/bin
 
-.PHONY: help setup setup-dev lock protocol lint test test-unit up down promote weight restart status logs upload preview bootstrap bench
+.PHONY: help setup setup-dev lock protocol docs lint test test-unit up down promote weight restart status logs upload preview bootstrap bench
 
 help: ## What can be done here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,6 +55,9 @@ lock: $(BIN)/uv ## Choose anew the versions of dependencies of dependencies
 
 protocol: .venv/.dev ## Generate the Python of app/protocol/serving.proto
 	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --mypy_out=. app/protocol/serving.proto
+
+docs: .venv-program/.installed ## Write docs/configuration.md from the settings themselves
+	@$(PROGRAM)/python -m infra.config.document
 
 # --- This machine ----------------------------------------------------------------------------------------------------
 

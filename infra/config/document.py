@@ -26,7 +26,7 @@ What `Pulumi.<stack>.yaml` may say, under `config:`. Every key is `model-serving
 for the region, which is the AWS provider's own `aws:region`, and the secret `model-serving:apiKeys`. A key that is not
 here is refused, and so is a value that breaks a rule, before any resource is made.
 
-`python -m infra.config.document` writes this page from the settings themselves.
+`make docs` writes this page from the settings themselves.
 """
 
 _KEYS: Final = """\

@@ -48,9 +48,11 @@ class Diff:
     added: tuple[Resource, ...]
     removed: tuple[Resource, ...]
     changed: tuple[Changed, ...]
+    outputs: tuple[Change, ...] = ()
+    """Of the stack itself: what those who use it are told."""
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.changed)
+        return bool(self.added or self.removed or self.changed or self.outputs)
 
 
 def compare(before: Evaluation, after: Evaluation) -> Diff:
@@ -63,6 +65,7 @@ def compare(before: Evaluation, after: Evaluation) -> Diff:
         changed=tuple(
             changed for key in sorted(old.keys() & new.keys()) if (changed := _changed(old[key], new[key])) is not None
         ),
+        outputs=tuple(_changes("", shown(before.outputs), shown(after.outputs), frozenset())),
     )
 
 

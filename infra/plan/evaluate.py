@@ -175,6 +175,12 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
+async def _run(program: Callable[[], Any]) -> None:
+    # What fails first is raised; that everything which waited for it fails too would be thousands of lines more.
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    await run_in_stack(program)
+
+
 def evaluate(program: Callable[[], Any], stack: str) -> Evaluation:
     """Run a program and return what it asked for.
 
@@ -188,10 +194,12 @@ def evaluate(program: Callable[[], Any], stack: str) -> Evaluation:
             project=conventions.PROJECT,
             stack=stack,
             dry_run=False,
+            # Or what an evaluation before this one has left unfinished would be waited for, on its own closed loop.
+            outputs=set(),
         )
     )
     with _without_garbage_collection():
-        asyncio.run(run_in_stack(program))
+        asyncio.run(_run(program))
     return Evaluation(
         stack=stack,
         resources=tuple(monitor.recorded[urn] for urn in sorted(monitor.recorded)),

@@ -63,6 +63,7 @@ class Preview:
             "changed": len(diff.changed) - replaced,
             "replaced": replaced,
             "removed": len(diff.removed),
+            "outputs": len(diff.outputs),
         }
         said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
         return f"{said or 'nothing changes'} (against {self.comparison.named})"

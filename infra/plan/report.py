@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from infra.plan.diff import Changed
+from infra.plan.diff import Change, Changed
 from infra.plan.evaluate import Resource
 from infra.plan.gantt import gantt
 from infra.plan.graph import graph
@@ -59,6 +59,10 @@ def _changes(comparison: Comparison | None) -> Iterable[Element]:
     rows = [_changed(changed) for changed in diff.changed]
     rows += [_whole("+", "added", resource) for resource in diff.added]
     rows += [_whole("−", "removed", resource) for resource in diff.removed]  # noqa: RUF001 - the sign, not the hyphen
+    if diff.outputs:
+        rows.append(
+            element("tr", element("td", "~", class_="changed"), element("td", "outputs", _properties(diff.outputs)))
+        )
     yield element("table", *rows) if rows else element("p", "Nothing.")
 
 
@@ -67,14 +71,17 @@ def _whole(sign: str, class_: str, resource: Resource) -> Element:
 
 
 def _changed(changed: Changed) -> Element:
-    properties = element("ul", *(element("li", element("code", change_line(it))) for it in changed.changes))
     class_ = "replaced" if changed.replaced else "changed"
     return element(
         "tr",
         element("td", mark_of(changed), class_=class_),
-        element("td", changed.resource.name, " (replaced)" if changed.replaced else None, properties),
+        element("td", changed.resource.name, " (replaced)" if changed.replaced else None, _properties(changed.changes)),
         _type(changed.resource),
     )
+
+
+def _properties(changes: Iterable[Change]) -> Element:
+    return element("ul", *(element("li", element("code", change_line(it))) for it in changes))
 
 
 def _type(resource: Resource) -> Element:

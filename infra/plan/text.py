@@ -61,6 +61,9 @@ def changes(diff: Diff) -> Iterator[str]:
     for changed in diff.changed:
         yield f"{mark_of(changed)} {_titled(changed.resource)}" + ("  replaced" if changed.replaced else "")
         yield from (f"      {change_line(change)}" for change in changed.changes)
+    if diff.outputs:
+        yield "~ outputs of the stack"
+        yield from (f"      {change_line(change)}" for change in diff.outputs)
 
 
 def mark_of(changed: Changed) -> str:

@@ -121,7 +121,7 @@ def test_against_a_commit_without_the_program_all_is_new(repository: Path, comma
     git(repository, "rm", "--quiet", "-r", "infra")
     commit(repository, "before")
     _, out, _ = command(repository, "--stack", "dev", "--base", "before")
-    assert "added (against before)" in out
+    assert " added, " in out.splitlines()[-1]
     assert "removed" not in out.splitlines()[-1]
 
 

@@ -3,11 +3,12 @@
 import json
 from typing import Any
 
+import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 from pulumi import Output, ResourceOptions
 
-from infra.plan import document
+from infra.plan import document, text
 from infra.plan.diff import Change, Diff, compare
 from tests.plan.tiny import Program, config_map, evaluated, network_and_cluster
 
@@ -114,3 +115,21 @@ def test_protection_that_is_taken_away_is_a_change() -> None:
 
 def test_two_stacks_are_compared_by_what_is_in_them_not_by_their_names() -> None:
     assert not compare(evaluated(network_and_cluster, "dev"), evaluated(network_and_cluster, "prod"))
+
+
+def test_outputs_of_the_stack_that_change_are_told_and_secrets_of_them_are_not() -> None:
+    def program(url: str, token: str) -> Program:
+        def exports() -> None:
+            pulumi.export("url", url)
+            pulumi.export("models", {"clothing": {"stable": 1}})
+            pulumi.export("kubeconfig", Output.secret(token))
+
+        return exports
+
+    found = diff(program("http://a", "first-token"), program("http://b", "second-token"))
+    assert found
+    url = next(change for change in found.outputs if change.path == "url")
+    assert (url.before, url.after) == ("http://a", "http://b")
+    assert {change.path for change in found.outputs} == {"url", "kubeconfig"}
+    assert "token" not in repr(found)
+    assert any(line.endswith('url: "http://a" → "http://b"') for line in text.changes(found))

@@ -1,12 +1,19 @@
 """Evaluating a program without an engine."""
 
+import subprocess
+import sys
+
 import pulumi
 import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 import pytest
 from pulumi import Output, ResourceOptions
 
+from infra import config
+from infra.outputs import Outputs
 from infra.plan.evaluate import Secret
+from infra.plan.stack import ROOT, evaluate_stack
+from infra.program import build
 from tests.plan.tiny import Stage, evaluated, named, network_and_cluster
 
 
@@ -61,6 +68,37 @@ def test_what_a_program_raises_inside_of_an_apply_comes_through() -> None:
 
     with pytest.raises(ValueError, match="invalid literal"):
         evaluated(program)
+
+
+def test_a_program_that_fails_leaves_nothing_behind_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(settings: config.Settings) -> Outputs:
+        outputs = build(settings)
+        aws.s3.Bucket("broken", bucket=outputs.bucket.apply(lambda bucket: str(int(bucket))))
+        return outputs
+
+    with monkeypatch.context() as broken:
+        broken.setattr("infra.program.build", fails)
+        with pytest.raises(ValueError, match="invalid literal"):
+            evaluate_stack("dev")
+    assert evaluate_stack("dev").resources
+
+
+def test_what_fails_because_something_else_did_is_not_told_as_well() -> None:
+    program = (
+        "import pulumi_aws as aws\n"
+        "from infra.plan.evaluate import evaluate\n"
+        "def fails():\n"
+        "    first = aws.s3.Bucket('first', bucket=aws.ec2.Vpc('vpc').arn.apply(int))\n"
+        "    for number in range(20):\n"
+        "        aws.s3.Bucket(f'bucket-{number}', bucket=first.id).arn.apply(str)\n"
+        "try:\n"
+        "    evaluate(fails, 'test')\n"
+        "except ValueError as error:\n"
+        "    print(error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "invalid literal" in run.stdout
+    assert run.stderr == ""
 
 
 def test_protection_and_what_is_ignored_are_part_of_it() -> None:

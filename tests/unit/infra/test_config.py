@@ -143,7 +143,7 @@ def test_pulumi_shows_the_lines_without_a_traceback() -> None:
 
 
 def test_the_documentation_is_what_the_settings_say() -> None:
-    assert document.PATH.read_text() == document.document(), "run python -m infra.config.document"
+    assert document.PATH.read_text() == document.document(), "run make docs"
 
 
 def test_every_setting_and_every_rule_is_documented() -> None:
