@@ -118,10 +118,13 @@ def tensorflow_pod(
     model_sync_image: Input[str],
     bucket: Input[str],
     environment: Mapping[str, Input[str]],
+    secret: Input[str] | None = None,
     config_map: str,
 ) -> PodSpecArgsDict:
     """TensorFlow Serving, which starts as soon as model-sync has put the version in place."""
     sync = _model_sync(model, settings, version, image=model_sync_image, bucket=bucket, environment=environment)
+    if secret is not None:
+        sync["env_from"] = [{"secret_ref": {"name": secret}}]
     return {
         **_pod(model, settings, _serving(settings, serving_image)),
         "security_context": pods.restricted_pod(),

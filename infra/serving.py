@@ -29,6 +29,8 @@ class Store:
     bucket: Input[str]
     environment: Mapping[str, Input[str]]
     """AWS's own variables: the region, and for another S3 API than Amazon's its address."""
+    secret: Input[str] | None = None
+    """The name of a Secret in the models' namespace, whose keys are variables as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +182,7 @@ class Serving(pulumi.ComponentResource):
             model_sync_image=self._args.model_sync_image,
             bucket=self._args.store.bucket,
             environment=self._args.store.environment,
+            secret=self._args.store.secret,
             config_map=config_map,
         )
 

@@ -5,7 +5,7 @@ generated documentation use it too.
 """
 
 from infra.config.ingress import ApiKey, Gateway, Grpc, ImageHosts, Ingress, Jwt, Open
-from infra.config.load import SettingsError, api_keys, load, parse
+from infra.config.load import SettingsError, api_keys, load, object_store_keys, parse
 from infra.config.models import (
     ContainerModel,
     Input,
@@ -49,5 +49,6 @@ __all__ = [
     "Weighted",
     "api_keys",
     "load",
+    "object_store_keys",
     "parse",
 ]

@@ -14,7 +14,7 @@ from infra.config.rules import conflicts
 from infra.config.settings import Settings
 
 _NAMESPACE: Final = f"{conventions.PROJECT}:"
-_SECRETS: Final = frozenset({f"{_NAMESPACE}apiKeys"})
+_SECRETS: Final = frozenset({f"{_NAMESPACE}apiKeys", f"{_NAMESPACE}objectStoreKeys"})
 """Keys that are read where they are used, as secrets, and never become part of the settings."""
 
 
@@ -65,6 +65,11 @@ def load() -> Settings:
 def api_keys() -> pulumi.Output[list[str]] | None:
     """The keys of clients, which are never told; none where the stack file has none."""
     return pulumi.Config().get_secret_object("apiKeys")
+
+
+def object_store_keys() -> pulumi.Output[dict[str, str]] | None:
+    """What ``cluster.objectStore`` asks for: accessKeyId and secretAccessKey; none where the stack file has none."""
+    return pulumi.Config().get_secret_object("objectStoreKeys")
 
 
 def _value(text: str) -> Any:

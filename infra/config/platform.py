@@ -110,7 +110,8 @@ class ExistingCluster(Part):
     registry: RegistryAddress
     """Where images are pushed to and pulled from."""
     object_store: S3Api | None = None
-    """The URL of an S3 API; without one, a server of it runs in the cluster."""
+    """The URL of an S3 API, whose keys are the secret ``model-serving:objectStoreKeys``; without one, a server of it
+    runs in the cluster."""
     node_host: NodeHost = "localhost"
     """Where a node's ports answer, one of which is the ingress; a kind cluster can publish them on localhost."""
     metrics_server: Literal["install", "install-without-kubelet-tls", "present"] = "install"

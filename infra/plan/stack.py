@@ -12,7 +12,10 @@ from infra.plan import stack_file
 from infra.plan.evaluate import Evaluation, evaluate
 
 _API_KEYS: Final = "model-serving:apiKeys"
-_STAND_INS: Final = {_API_KEYS: json.dumps(["0" * 64])}
+_STAND_INS: Final = {
+    _API_KEYS: json.dumps(["0" * 64]),
+    "model-serving:objectStoreKeys": json.dumps({"accessKeyId": "0" * 20, "secretAccessKey": "0" * 40}),
+}
 """What a stack file may still lack when it is previewed."""
 
 ROOT: Final = Path(__file__).resolve().parents[2]
