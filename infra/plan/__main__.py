@@ -1,9 +1,10 @@
 """The preview that needs nothing: ``python -m infra.plan --stack dev``."""
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from infra.config import SettingsError
@@ -19,17 +20,26 @@ BROKEN_POLICY = 1
 UNUSABLE = 2
 
 
+class UnwritableError(ValueError):
+    """A file that was asked for cannot be written; the message says why, in one line."""
+
+
 def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     """Preview a stack; returns 0, 1 if a mandatory policy is broken, or 2 if there is nothing to preview."""
     asked = _arguments(arguments)
     try:
         found = _preview(asked, root)
-    except (SettingsError, base.BaseError) as error:
+        written = list(_write(asked, found))
+    except (SettingsError, base.BaseError, UnwritableError) as error:
         print(error, file=sys.stderr)
         return UNUSABLE
-    for line in text(found):
-        print(line)
-    _write(asked, found)
+    try:
+        for line in (*text(found), *written):
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads it has seen enough, as `head` does; without this, Python complains as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return BROKEN_POLICY if found.stops else 0
 
 
@@ -48,20 +58,31 @@ def _preview(asked: argparse.Namespace, root: Path) -> Preview:
         return preview(evaluation, before, named=asked.base or asked.against or "")
 
 
-def _write(asked: argparse.Namespace, found: Preview) -> None:
+def _write(asked: argparse.Namespace, found: Preview) -> Iterator[str]:
+    """Write what was asked for; yields a line for each that a person will look at."""
     if asked.manifests:
-        count = manifests.write(found.evaluation, asked.manifests)
-        print(f"{count} manifests in {asked.manifests}")
+        with _writable(asked.manifests):
+            count = manifests.write(found.evaluation, asked.manifests)
+        yield f"{count} manifests in {asked.manifests}"
     if asked.report:
         _write_file(asked.report, report(found))
-        print(f"report in {asked.report}")
+        yield f"report in {asked.report}"
     if asked.markdown:
         _write_file(asked.markdown, markdown(found))
 
 
 def _write_file(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
+    with _writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UnwritableError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

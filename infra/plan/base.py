@@ -60,12 +60,15 @@ def evaluating(ref: str, stack: str, root: Path) -> Iterator[Callable[[], Evalua
 
 def _check_out(ref: str, root: Path, folder: Path) -> None:
     """Write the files of a commit to a folder, without touching the work tree."""
-    archive = subprocess.run(  # noqa: S603 - a reference cannot be taken for an option
-        ["git", "archive", "--format=tar", "--end-of-options", ref],  # noqa: S607 - the user's own git
-        cwd=root,
-        capture_output=True,
-        check=False,
-    )
+    try:
+        archive = subprocess.run(  # noqa: S603 - a reference cannot be taken for an option
+            ["git", "archive", "--format=tar", "--end-of-options", ref],  # noqa: S607 - the user's own git
+            cwd=root,
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise BaseError(f"{ref}: comparing with a commit needs git, and there is none: install it") from None
     if archive.returncode:
         reason = next(iter(archive.stderr.decode().strip().splitlines()), "no message").removeprefix("fatal: ")
         raise BaseError(f"{ref}: git does not find this commit here ({reason}): fetch it first")

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from infra.plan.evaluate import Evaluation
 from infra.plan.show import shown
+
+_OURS: Final = "# Written by `make preview`, which deletes it when it writes here again.\n"
 
 
 def manifests(evaluation: Evaluation) -> Mapping[str, str]:
@@ -16,7 +18,7 @@ def manifests(evaluation: Evaluation) -> Mapping[str, str]:
     What charts install is not among them: a chart is expanded when it is deployed.
     """
     return {
-        _path(resource.inputs): yaml.safe_dump(shown(dict(resource.inputs)), sort_keys=True, width=120)
+        _path(resource.inputs): _OURS + yaml.safe_dump(shown(dict(resource.inputs)), sort_keys=True, width=120)
         for resource in evaluation.resources
         if "apiVersion" in resource.inputs and "kind" in resource.inputs
     }
@@ -29,10 +31,14 @@ def _path(manifest: Mapping[str, Any]) -> str:
 
 
 def write(evaluation: Evaluation, folder: Path) -> int:
-    """Write the objects below ``folder``, without what an earlier run left there; returns how many."""
+    """Write the objects below ``folder``, without what an earlier run left there; returns how many.
+
+    Files of anybody else stay. Raises OSError where it may not write.
+    """
     written = manifests(evaluation)
     for old in folder.glob("*/*.yaml"):
-        old.unlink()
+        if old.read_bytes().startswith(_OURS.encode()):
+            old.unlink()
     for name, text in written.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

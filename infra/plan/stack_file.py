@@ -37,6 +37,8 @@ def read(stack: str, folder: Path) -> StackFile:
     except FileNotFoundError:
         others = ", ".join(sorted(it.name.split(".")[1] for it in folder.glob("Pulumi.*.yaml")))
         raise SettingsError(f"{path.name}: there is no such file; the stacks here are: {others or 'none'}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path.name}: cannot be read: {_reason(error)}") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{path.name}: is not YAML{_where(error)}") from None
     if document is None:
@@ -52,6 +54,10 @@ def read(stack: str, folder: Path) -> StackFile:
         config={key: _without_secrets(value) for key, value in config.items()},
         secrets=frozenset(key for key, value in config.items() if _without_secrets(value) != value),
     )
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8"
 
 
 def _where(error: yaml.YAMLError) -> str:

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,3 +147,40 @@ def test_a_commit_whose_program_fails_is_one_line_with_the_reason(repository: Pa
     code, _, err = command(repository, "--stack", "dev", "--base", "broken")
     assert code == UNUSABLE
     assert err == "broken: its own program does not evaluate the stack dev: RuntimeError: half done\n"
+
+
+def test_a_commit_cannot_be_compared_with_where_there_is_no_git(
+    project: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(project))
+    code, _, err = command(project, "--stack", "dev", "--base", "main")
+    assert (code, err) == (UNUSABLE, "main: comparing with a commit needs git, and there is none: install it\n")
+
+
+@pytest.mark.parametrize("name", ["report", "json", "markdown", "manifests"])
+def test_what_cannot_be_written_is_one_line_with_the_reason(name: str, project: Path, command: Command) -> None:
+    # What stands where a folder or a file is wanted, as it may be.
+    taken = project / "Pulumi.yaml" if name == "manifests" else project
+    code, _, err = command(project, "--stack", "dev", f"--{name}", str(taken))
+    assert code == UNUSABLE
+    assert err.startswith(f"{taken}: cannot be written: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_a_reader_that_has_seen_enough_ends_it_without_a_complaint_and_nothing_that_was_asked_for_is_missing(
+    project: Path,
+) -> None:
+    report = project / "report.html"
+    running = subprocess.Popen(
+        [sys.executable, "-m", "infra.plan", "--stack", "dev", "--report", str(report)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert running.stdout is not None
+    running.stdout.close()
+    assert running.wait() == 0
+    assert running.stderr is not None
+    assert running.stderr.read() == b""
+    running.stderr.close()
+    assert report.exists()

@@ -79,6 +79,14 @@ def test_objects_that_are_gone_leave_no_file_behind(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*.yaml")] == ["configmap-new.yaml"]
 
 
+def test_files_of_anybody_else_in_the_folder_stay(tmp_path: Path) -> None:
+    theirs = tmp_path / "docs/values.yaml"
+    theirs.parent.mkdir()
+    theirs.write_text("mine: 1\n")
+    manifests.write(evaluated(config_map()), tmp_path)
+    assert theirs.read_text() == "mine: 1\n"
+
+
 def test_a_comment_stays_short_however_much_changes() -> None:
     def program() -> None:
         for number in range(300):

@@ -60,3 +60,14 @@ def test_a_stack_that_is_not_there_is_answered_with_those_that_are(tmp_path: Pat
     Path(tmp_path, "Pulumi.dev.yaml").write_text("config: {}")
     with pytest.raises(SettingsError, match=r"Pulumi\.test\.yaml: there is no such file; the stacks here are: dev"):
         read("test", tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_bytes(b"config: {'aws:region': \xff}")
+    with pytest.raises(SettingsError, match=r"^Pulumi\.dev\.yaml: cannot be read: it is not UTF-8$"):
+        read("dev", tmp_path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(SettingsError, match=r"^Pulumi\.dev\.yaml: cannot be read: Is a directory$"):
+        read("dev", tmp_path)
