@@ -9,17 +9,49 @@ from infra.plan.evaluate import Evaluation, Resource
 from infra.plan.show import shown
 
 # A changed property that makes the provider delete the resource and make another: those that the program sets and that
-# the providers' schemas mark so. Kubernetes objects are told apart by their kind, namespace and name.
+# the providers mark so. Of the components of pulumi-eks, what it hands on to the one resource that they stand for.
+# https://github.com/pulumi/pulumi-kubernetes/blob/v4.34.2/provider/pkg/provider/diff.go
 _REPLACES: Final[Mapping[str, frozenset[str]]] = {
+    "aws:autoscaling/tag:Tag": frozenset({"autoscalingGroupName", "tag.key"}),
+    "aws:cloudwatch/logGroup:LogGroup": frozenset({"name"}),
+    "aws:ec2/defaultSecurityGroup:DefaultSecurityGroup": frozenset({"vpcId"}),
+    "aws:ec2/eip:Eip": frozenset({"domain"}),
+    "aws:ec2/flowLog:FlowLog": frozenset({"iamRoleArn", "logDestination", "trafficType", "vpcId"}),
     "aws:ec2/launchTemplate:LaunchTemplate": frozenset({"name"}),
+    "aws:ec2/natGateway:NatGateway": frozenset({"allocationId", "subnetId"}),
+    "aws:ec2/route:Route": frozenset({"destinationCidrBlock", "routeTableId"}),
+    "aws:ec2/routeTable:RouteTable": frozenset({"vpcId"}),
+    "aws:ec2/routeTableAssociation:RouteTableAssociation": frozenset({"subnetId"}),
     "aws:ec2/securityGroup:SecurityGroup": frozenset({"name", "vpcId", "description"}),
     "aws:ec2/subnet:Subnet": frozenset({"vpcId", "cidrBlock", "availabilityZone"}),
     "aws:ec2/vpc:Vpc": frozenset({"cidrBlock"}),
+    "aws:ec2/vpcEndpoint:VpcEndpoint": frozenset({"serviceName", "vpcEndpointType", "vpcId"}),
+    "aws:ecr/lifecyclePolicy:LifecyclePolicy": frozenset({"policy", "repository"}),
     "aws:ecr/repository:Repository": frozenset({"name", "encryptionConfigurations"}),
+    "aws:eks/addon:Addon": frozenset({"addonName", "clusterName"}),
     "aws:eks/podIdentityAssociation:PodIdentityAssociation": frozenset({"clusterName", "namespace", "serviceAccount"}),
     "aws:iam/role:Role": frozenset({"name", "path"}),
+    "aws:iam/rolePolicy:RolePolicy": frozenset({"name", "role"}),
+    "aws:iam/rolePolicyAttachment:RolePolicyAttachment": frozenset({"policyArn", "role"}),
+    "aws:kms/alias:Alias": frozenset({"name"}),
     "aws:s3/bucket:Bucket": frozenset({"bucket"}),
+    "eks:index:Cluster": frozenset(
+        {
+            "encryptionConfigKeyArn",
+            "kubernetesServiceIpAddressRange",
+            "name",
+            "serviceRole",
+            "bootstrapSelfManagedAddons",
+        }
+    ),
+    "eks:index:ManagedNodeGroup": frozenset(
+        {"amiType", "capacityType", "cluster", "instanceTypes", "launchTemplate.id", "nodeRoleArn", "subnetIds"}
+    ),
+    "kubernetes:apps/v1:Deployment": frozenset({"spec.selector"}),
+    "kubernetes:core/v1:Service": frozenset({"spec.clusterIP"}),
+    "kubernetes:helm.sh/v3:Release": frozenset({"name", "namespace"}),
 }
+_OF_ALL_KUBERNETES_OBJECTS: Final = frozenset({"kind", "metadata.name", "metadata.namespace"})
 _ABSENT: Final = object()
 
 
@@ -84,10 +116,14 @@ def _changed(old: Resource, new: Resource) -> Changed | None:
 
 
 def _is_replaced(resource: Resource, changes: tuple[Change, ...]) -> bool:
-    if resource.type.startswith("kubernetes:"):
-        return any(change.path in ("kind", "metadata.name", "metadata.namespace") for change in changes)
     properties = _REPLACES.get(resource.type, frozenset())
-    return any(change.path.split(".")[0].split("[")[0] in properties for change in changes)
+    if resource.type.startswith("kubernetes:"):
+        properties |= _OF_ALL_KUBERNETES_OBJECTS
+    return any(
+        change.path == name or change.path.startswith((f"{name}.", f"{name}["))
+        for change in changes
+        for name in properties
+    )
 
 
 def _changes(path: str, old: Any, new: Any, ignored: frozenset[str]) -> Iterator[Change]:

@@ -1,11 +1,13 @@
 """What a change of the program would do."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 import pulumi_aws as aws
+import pulumi_eks as eks
 import pulumi_kubernetes as k8s
+import pytest
 from pulumi import Output, ResourceOptions
 
 from infra.plan import document, text
@@ -96,6 +98,55 @@ def test_a_property_that_cannot_change_in_place_replaces_the_resource() -> None:
 
     assert diff(vpc("10.0.0.0/16", "a"), vpc("10.1.0.0/16", "a")).changed[0].replaced
     assert not diff(vpc("10.0.0.0/16", "a"), vpc("10.0.0.0/16", "b")).changed[0].replaced
+
+
+def node_group(**settings: Any) -> Program:
+    def program() -> None:
+        good = {"instance_types": ["m7i.large"], "scaling_config": {"min_size": 1}, "launch_template": {"version": "1"}}
+        eks.ManagedNodeGroup("cpu", cluster="cluster", node_role_arn="role", **{**good, **settings})
+
+    return program
+
+
+def cluster(**settings: Any) -> Program:
+    return lambda: cast(None, eks.Cluster("cluster", **{"name": "a", "version": "1.35", **settings}))
+
+
+def chart(**settings: Any) -> Program:
+    good = {"chart": "istiod", "name": "istiod", "namespace": "istio-system", "version": "1.31.0"}
+    return lambda: cast(None, k8s.helm.v3.Release("istiod", **{**good, **settings}))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (node_group(), node_group(instance_types=["m7i.xlarge"])),
+        (node_group(), node_group(capacity_type="SPOT")),
+        (cluster(), cluster(name="b")),
+        (cluster(), cluster(kubernetes_service_ip_address_range="10.100.0.0/16")),
+        (chart(), chart(namespace="mesh")),
+        (deployment(selector={"matchLabels": {"a": "1"}}), deployment(selector={"matchLabels": {"a": "2"}})),
+    ],
+    ids=["machines", "spot", "cluster's name", "addresses of Services", "chart's namespace", "selector"],
+)
+def test_what_providers_cannot_change_in_place_is_said_to_be_replaced(before: Program, after: Program) -> None:
+    assert diff(before, after).changed[0].replaced
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (node_group(), node_group(scaling_config={"min_size": 2})),
+        (node_group(), node_group(launch_template={"version": "2"})),
+        (cluster(), cluster(version="1.36")),
+        (chart(), chart(version="1.31.1")),
+        (deployment(paused=False), deployment(paused=True)),
+    ],
+    ids=["size", "template's version", "upgrade", "chart's version", "another property"],
+)
+def test_what_providers_change_in_place_is_not_said_to_be_replaced(before: Program, after: Program) -> None:
+    (changed,) = diff(before, after).changed
+    assert not changed.replaced
 
 
 def test_a_kubernetes_object_of_another_namespace_is_another_object() -> None:
