@@ -9,21 +9,26 @@ from infra.policies.rule import Finding, Stack, Subject, Unknown, is_unknown
 
 _BY_DIGEST: Final = re.compile(r"@sha256:([0-9a-f]{64}|\$\{[^}]*\})$")
 _SERVERS: Final = ("Deployment", "StatefulSet", "DaemonSet")
-_TEMPLATES: Final = (*_SERVERS, "ReplicaSet", "Job")
+_TEMPLATES: Final = (*_SERVERS, "ReplicaSet", "ReplicationController", "Job")
 
 Container = Mapping[str, Any]
 
 
-def pod(subject: Subject) -> Mapping[str, Any]:
-    """The spec of the pods that an object makes, or is; empty for one that makes none."""
+def template(subject: Subject) -> Mapping[str, Any]:
+    """The metadata and spec of the pods that an object makes, or is; empty for one that makes none."""
     match subject.kind:
         case "Pod":
-            return subject.spec
+            return subject.inputs
         case "CronJob":
-            return (((subject.spec.get("jobTemplate") or {}).get("spec") or {}).get("template") or {}).get("spec") or {}
+            return ((subject.spec.get("jobTemplate") or {}).get("spec") or {}).get("template") or {}
         case kind if kind in _TEMPLATES:
-            return (subject.spec.get("template") or {}).get("spec") or {}
+            return subject.spec.get("template") or {}
     return {}
+
+
+def pod(subject: Subject) -> Mapping[str, Any]:
+    """The spec of those pods."""
+    return template(subject).get("spec") or {}
 
 
 def containers(subject: Subject) -> Iterator[tuple[str, Container]]:
@@ -92,15 +97,26 @@ def privileges(subject: Subject, stack: Stack) -> Iterator[Finding]:
         if "hostPath" in volume:
             yield f"volume {volume.get('name')} is a folder of the node: use an emptyDir or a claim"
     for path, container in containers(subject):
-        context = _context(container)
-        if context.get("allowPrivilegeEscalation") is not False:
-            yield f"{path} may gain privileges: set securityContext.allowPrivilegeEscalation to false"
-        if context.get("privileged"):
-            yield f"{path} is privileged: remove it"
-        if subject.namespace == MODELS_BASELINE_NAMESPACE:
-            continue
-        if "ALL" not in ((context.get("capabilities") or {}).get("drop") or []):
+        context = {**(spec.get("securityContext") or {}), **_context(container)}
+        yield from (f"{path} {problem}" for problem in _rights(context, container))
+        dropped = (context.get("capabilities") or {}).get("drop") or []
+        if subject.namespace != MODELS_BASELINE_NAMESPACE and "ALL" not in dropped:
             yield f"{path} keeps capabilities: set securityContext.capabilities.drop to [ALL]"
+
+
+def _rights(context: Mapping[str, Any], container: Container) -> Iterator[str]:
+    if context.get("allowPrivilegeEscalation") is not False:
+        yield "may gain privileges: set securityContext.allowPrivilegeEscalation to false"
+    if context.get("privileged"):
+        yield "is privileged: remove it"
+    for capability in (context.get("capabilities") or {}).get("add") or []:
+        if capability != "NET_BIND_SERVICE":
+            yield f"gets the capability {capability}: remove it"
+    if (context.get("seccompProfile") or {}).get("type") == "Unconfined":
+        yield "may make any system call: set securityContext.seccompProfile.type to RuntimeDefault"
+    for port in container.get("ports") or []:
+        if port.get("hostPort"):
+            yield f"has port {port['hostPort']} of the node: remove hostPort, and use a Service"
 
 
 def requests_and_limits(subject: Subject, stack: Stack) -> Iterator[Finding]:
@@ -132,12 +148,25 @@ def disruption_budget(subject: Subject, stack: Stack) -> Iterator[Finding]:
     if subject.kind not in ("Deployment", "StatefulSet"):
         return
     replicas = _replicas(subject, stack)
-    if replicas <= 1:
+    if not isinstance(replicas, int):
+        yield Unknown("spec.replicas")
         return
-    labels = ((subject.spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
-    budgets = (it for it in stack.of("PodDisruptionBudget") if it.namespace == subject.namespace)
-    if not any(selects(it.spec.get("selector"), labels) for it in budgets):
+    labels = (template(subject).get("metadata") or {}).get("labels") or {}
+    budgets = [
+        it
+        for it in stack.of("PodDisruptionBudget")
+        if it.namespace == subject.namespace and selects(it.spec.get("selector"), labels)
+    ]
+    if replicas > 1 and not budgets:
         yield f"has {replicas} replicas and no PodDisruptionBudget that selects its pods: add one"
+    if len(budgets) > 1:
+        yield f"has pods that {len(budgets)} PodDisruptionBudgets select: with two, none can be evicted; leave one"
+    for budget in budgets:
+        allowed, kept = budget.spec.get("maxUnavailable"), budget.spec.get("minAvailable")
+        if allowed in (0, "0", "0%") or kept == "100%" or (isinstance(kept, int) and kept >= replicas):
+            yield "has a PodDisruptionBudget that lets no pod go: nodes are never drained; set maxUnavailable to 1"
+        if allowed == "100%" or kept in (0, "0", "0%"):
+            yield "has a PodDisruptionBudget that lets all pods go at once: set maxUnavailable to 1"
 
 
 def selects(selector: Any, labels: Mapping[str, str]) -> bool:
@@ -164,14 +193,15 @@ def _holds(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     return False
 
 
-def _replicas(subject: Subject, stack: Stack) -> int:
+def _replicas(subject: Subject, stack: Stack) -> Any:
+    """How many there are at least; a reference where only a deployment knows it."""
     name = (subject.inputs.get("metadata") or {}).get("name")
     for scaler in stack.of("HorizontalPodAutoscaler"):
         target = scaler.spec.get("scaleTargetRef") or {}
         if scaler.namespace == subject.namespace and (target.get("kind"), target.get("name")) == (subject.kind, name):
-            return int(scaler.spec.get("minReplicas") or 1)
+            return scaler.spec.get("minReplicas") or 1
     replicas = subject.spec.get("replicas")
-    return 1 if replicas is None else int(replicas)
+    return 1 if replicas is None else replicas
 
 
 def _context(container: Container) -> Mapping[str, Any]:

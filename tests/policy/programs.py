@@ -79,6 +79,9 @@ def deployment(
     replicas: int = 1,
     scaled_to: int | None = None,
     budget_for: str | None = None,
+    budget: Mapping[str, Any] | None = None,
+    budgets: int = 1,
+    metadata: Mapping[str, Any] | None = None,
     sidecar: Mapping[str, Any] | None = None,
 ) -> Program:
     probe = {"httpGet": {"path": "/readyz", "port": 8080}}
@@ -100,10 +103,11 @@ def deployment(
     if sidecar is not None:
         spec["initContainers"] = [{**good, "name": "sidecar", "restartPolicy": "Always", **sidecar}]
     labels = {"app": "server"}
+    its = metadata or {}
 
     def program() -> None:
         metadata = {"name": "server", "namespace": "models"}
-        template = {"metadata": {"labels": labels}, "spec": spec}
+        template = {"metadata": {**its, "labels": {**labels, **its.get("labels", {})}}, "spec": spec}
         k8s.apps.v1.Deployment(
             "server",
             metadata=metadata,
@@ -113,22 +117,27 @@ def deployment(
             target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "server"}
             scaling = {"scaleTargetRef": target, "minReplicas": scaled_to, "maxReplicas": 9}
             k8s.autoscaling.v2.HorizontalPodAutoscaler("server", metadata=metadata, spec=scaling)
-        if budget_for is not None:
+        for number in range(budgets if budget_for else 0):
             selector = {"matchLabels": {"app": budget_for}}
             k8s.policy.v1.PodDisruptionBudget(
-                "server", metadata=metadata, spec={"selector": selector, "maxUnavailable": 1}
+                f"server-{number}", metadata=metadata, spec={"selector": selector, **(budget or {"maxUnavailable": 1})}
             )
 
     return program
 
 
-def namespace(*, mutual_tls: str | None = "STRICT", denied: tuple[str, ...] = ("Egress", "Ingress")) -> Program:
+def namespace(
+    *,
+    mutual_tls: str | None = "STRICT",
+    denied: tuple[str, ...] = ("Egress", "Ingress"),
+    ingress: list[dict[str, Any]] | None = None,
+) -> Program:
     def program() -> None:
         k8s.core.v1.Namespace("models", metadata={"name": "models", "labels": {"istio-injection": "enabled"}})
         if mutual_tls:
             istio("security.istio.io/v1", "PeerAuthentication", {"mtls": {"mode": mutual_tls}}, where="istio-system")()
         if denied:
-            network_policy({"podSelector": {}, "policyTypes": list(denied)})()
+            network_policy({"podSelector": {}, "policyTypes": list(denied), "ingress": ingress or []})()
 
     return program
 
@@ -147,9 +156,25 @@ def istio(api: str, kind: str, spec: Mapping[str, Any], where: str = "models") -
     return lambda: _ignored(CustomResource(kind.lower(), api_version=api, kind=kind, metadata=metadata, spec=spec))
 
 
+CLOSED = {"meshConfig": {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}}
+
+
+def without_proxy(metadata: dict[str, Any]) -> Program:
+    """A Deployment of a namespace that is in the mesh."""
+
+    def program() -> None:
+        namespace()()
+        deployment(metadata=metadata)()
+
+    return program
+
+
+def told_to_the_mesh(what: str, value: str) -> Program:
+    return deployment(metadata={"annotations": {f"traffic.sidecar.istio.io/{what}": value}})
+
+
 def release(chart: str = "istiod", version: str | None = "1.31.1", values: Mapping[str, Any] | None = None) -> Program:
-    closed = {"meshConfig": {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}}
-    given = closed if values is None else values
+    given = CLOSED if values is None else values
     return lambda: _ignored(
         k8s.helm.v3.Release(chart, chart=f"oci://charts/{chart}", version=version, values=given, namespace="default")
     )
@@ -246,6 +271,12 @@ BREAKING: dict[str, dict[str, Program]] = {
         "has them all": with_security(privileged=True),
         "keeps capabilities": with_security(capabilities={"drop": ["NET_RAW"]}),
         "the node's network": deployment(pod={"hostNetwork": True}),
+        "is given one more": with_security(capabilities={"drop": ["ALL"], "add": ["SYS_ADMIN"]}),
+        "any system call": with_security(seccompProfile={"type": "Unconfined"}),
+        "any system call, said of the pod": deployment(
+            pod={"securityContext": {"seccompProfile": {"type": "Unconfined"}}}
+        ),
+        "a port of the node": deployment({"ports": [{"containerPort": 80, "hostPort": 80}]}),
         "the node's files": deployment(pod={"volumes": [{"name": "logs", "hostPath": {"path": "/var/log"}}]}),
     },
     "requests-and-limits": {
@@ -261,6 +292,12 @@ BREAKING: dict[str, dict[str, Program]] = {
         "none": deployment(replicas=2),
         "none for what a scaler makes two": deployment(replicas=1, scaled_to=2),
         "for other pods": deployment(replicas=2, budget_for="other"),
+        "one that nothing can be drained with": deployment(
+            replicas=2, budget_for="server", budget={"maxUnavailable": 0}
+        ),
+        "one that keeps all of a single replica": deployment(budget_for="server", budget={"minAvailable": 1}),
+        "one that lets all go": deployment(replicas=2, budget_for="server", budget={"maxUnavailable": "100%"}),
+        "two, with which Kubernetes evicts none": deployment(replicas=2, budget_for="server", budgets=2),
     },
     "mutual-tls": {
         "not said": namespace(mutual_tls=None),
@@ -273,15 +310,43 @@ BREAKING: dict[str, dict[str, Program]] = {
         "off for a host": istio(
             "networking.istio.io/v1", "DestinationRule", {"host": "h", "trafficPolicy": {"tls": {"mode": "DISABLE"}}}
         ),
+        "off for a subset": istio(
+            "networking.istio.io/v1",
+            "DestinationRule",
+            {"host": "h", "subsets": [{"name": "v1", "trafficPolicy": {"tls": {"mode": "DISABLE"}}}]},
+        ),
+        "off for a port of a host": istio(
+            "networking.istio.io/v1",
+            "DestinationRule",
+            {
+                "host": "h",
+                "trafficPolicy": {"portLevelSettings": [{"port": {"number": 1}, "tls": {"mode": "DISABLE"}}]},
+            },
+        ),
+        "pods without a proxy, by label": without_proxy({"labels": {"sidecar.istio.io/inject": "false"}}),
+        "pods without a proxy, by annotation": without_proxy({"annotations": {"sidecar.istio.io/inject": "false"}}),
+        "a port past the proxy": told_to_the_mesh("excludeInboundPorts", "9697,8500"),
+        "few ports for the proxy": told_to_the_mesh("includeInboundPorts", "8500"),
     },
     "closed-egress": {
         "istiod's default": release(values={}),
         "open for a namespace": istio(*SIDECAR, {"outboundTrafficPolicy": {"mode": "ALLOW_ANY"}}),
+        "addresses past the proxies": release(values={**CLOSED, "global": {"proxy": {"excludeIPRanges": "0.0.0.0/0"}}}),
+        "few addresses for the proxies": release(
+            values={**CLOSED, "global": {"proxy": {"includeIPRanges": "10.0.0.0/8"}}}
+        ),
+        "addresses past a pod's proxy": told_to_the_mesh("excludeOutboundIPRanges", "0.0.0.0/0"),
+        "a port past a pod's proxy": told_to_the_mesh("excludeOutboundPorts", "443"),
+        "a host with every address": istio(*ENTRY, {"hosts": ["one.example.com"], "addresses": ["0.0.0.0/0"]}),
         "every host of a domain": istio(*ENTRY, {"hosts": ["*.amazonaws.com"]}),
         "anywhere": network_policy({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"ports": []}]}),
         "the machine's credentials": egress_to({"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8"]}),
     },
-    "network-policy": {"none": namespace(denied=()), "one way alone": namespace(denied=("Ingress",))},
+    "network-policy": {
+        "none": namespace(denied=()),
+        "one way alone": namespace(denied=("Ingress",)),
+        "anybody comes in": namespace(ingress=[{"ports": [{"port": 80}]}]),
+    },
     "end-of-support": {"nobody knows it": cluster(version="1.30")},
 }
 

@@ -2,7 +2,7 @@
 
 from datetime import date
 from inspect import signature
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 import pulumi_aws as aws
@@ -111,3 +111,8 @@ def test_what_is_said_to_have_no_tags_has_none_in_aws() -> None:
         module, _, name = kind.removeprefix("aws:").rpartition(":")
         resource: type[pulumi.Resource] = getattr(getattr(aws, module.partition("/")[0]), name)
         assert "tags" not in signature(resource._internal_init).parameters, kind  # type: ignore[attr-defined]
+
+
+def test_how_many_replicas_there_are_may_be_known_at_deployment_alone() -> None:
+    outcome = judge(deployment(replicas=cast(int, "${load.replicas}")))["disruption-budget"]
+    assert (outcome.violations, [path for _, path in outcome.unknown]) == ((), ["spec.replicas"])
