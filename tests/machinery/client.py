@@ -1,0 +1,98 @@
+"""A client of an API server that speaks in plain manifests."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from kubernetes import config, dynamic
+from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError
+
+Manifest = Mapping[str, Any]
+
+_MANAGER: Final = "tests"
+_PATIENCE: Final = 60
+
+
+class RefusedError(Exception):
+    """The API server refused something; the message is the server's."""
+
+
+class Client:
+    """Reads and writes the objects of a cluster."""
+
+    def __init__(self, kubeconfig: Path, discovered: Path) -> None:
+        client = config.new_client_from_config(str(kubeconfig))
+        self._client = dynamic.DynamicClient(client, cache_file=str(discovered))
+
+    def apply(self, manifest: Manifest, *, manager: str = _MANAGER, dry_run: bool = False) -> dict[str, Any]:
+        """Server-side apply with strict field validation; returns the object. Raises RefusedError."""
+        resource = self._resource(manifest["apiVersion"], manifest["kind"])
+        options = {"field_manager": manager, "force_conflicts": True, **({"dry_run": "All"} if dry_run else {})}
+        return self._asked(
+            lambda: resource.server_side_apply(
+                body=dict(manifest), query_params=[("fieldValidation", "Strict")], **options
+            )
+        )
+
+    def create(self, manifest: Manifest) -> dict[str, Any]:
+        """Make an object with strict field validation; returns it as the server has it. Raises RefusedError."""
+        resource = self._resource(manifest["apiVersion"], manifest["kind"])
+        namespace = manifest.get("metadata", {}).get("namespace")
+        query = [("fieldValidation", "Strict")]
+        return self._asked(lambda: resource.create(body=dict(manifest), namespace=namespace, query_params=query))
+
+    def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None:
+        """An object, or nothing where there is none."""
+        try:
+            return self._plain(self._resource(api_version, kind).get(name=name, namespace=namespace))
+        except NotFoundError:
+            return None
+
+    def items(self, api_version: str, kind: str, namespace: str | None = None, labels: str = "") -> list[Any]:
+        """All objects of a kind, in one namespace or all, with these labels."""
+        found = self._resource(api_version, kind).get(namespace=namespace, label_selector=labels or None)
+        items: list[Any] = self._plain(found)["items"]
+        return items
+
+    def delete(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> None:
+        """Ask for an object's deletion, if it is there."""
+        try:
+            self._resource(api_version, kind).delete(name=name, namespace=namespace)
+        except NotFoundError:
+            return
+
+    def _resource(self, api_version: str, kind: str) -> Any:
+        return self._client.resources.get(api_version=api_version, kind=kind)
+
+    def _asked(self, request: Callable[[], Any]) -> dict[str, Any]:
+        try:
+            return self._plain(request())
+        except DynamicApiError as error:
+            raise RefusedError(_message(error)) from None
+
+    @staticmethod
+    def _plain(answer: Any) -> dict[str, Any]:
+        plain: dict[str, Any] = answer.to_dict()
+        return plain
+
+
+T = TypeVar("T")
+
+
+def eventually(value: Callable[[], T | None], what: str, seconds: float = _PATIENCE) -> T:
+    """Ask until there is an answer that counts as true, and return it; AssertionError when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if answer := value():
+            return answer
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
+        time.sleep(0.1)
+
+
+def _message(error: DynamicApiError) -> str:
+    try:
+        return str(json.loads(error.body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return str(error)
