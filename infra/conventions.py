@@ -14,6 +14,9 @@ STACK_NAME_MAX: Final = 12
 MODEL_NAME_MAX: Final = 30
 NODE_GROUP_NAME_MAX: Final = 20
 
+# Objects of the models' namespaces that are the cluster's or the mesh's, and the image that is called model-sync.
+NOT_FOR_MODELS: Final = ("default", "default-deny", "istio-ca-root-cert", "sync", "tensorflow")
+
 MODELS_NAMESPACE: Final = "models"
 MODELS_BASELINE_NAMESPACE: Final = "models-baseline"
 GATEWAY_NAMESPACE: Final = "gateway"

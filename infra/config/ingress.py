@@ -86,3 +86,10 @@ class Gateway(Part):
     """How many pods."""
     resources: Resources = Resources(cpu="1", memory="512Mi")
     """What each pod asks for."""
+
+    @model_validator(mode="after")
+    def _answers_at_all(self) -> Self:
+        """replicas.min is at least 1."""
+        if self.replicas.min == 0:
+            raise ValueError("replicas.min is 0: without a pod of the gateway nobody is answered")
+        return self

@@ -100,6 +100,10 @@ ModelName = Annotated[
         "a name that does not end in -v and a number, -primary, -canary or -progressive, as those of versions do",
         lambda model: re.search(r"-(v[0-9]+|primary|canary|progressive)$", model) is None,
     ),
+    Rule(
+        f"a name that nothing else beside the models has ({', '.join(conventions.NOT_FOR_MODELS)})",
+        lambda model: model not in conventions.NOT_FOR_MODELS,
+    ),
 ]
 NodeGroupName = Annotated[str, _dns_label(conventions.NODE_GROUP_NAME_MAX)]
 StackName = Annotated[str, _dns_label(conventions.STACK_NAME_MAX)]

@@ -417,3 +417,38 @@ def test_the_kubeconfig_leaves_the_stack_as_a_secret_alone(stack: str) -> None:
     assert "kubeconfig" in outputs
     assert "kubeconfig" not in json.dumps({key: value for key, value in outputs.items() if key != "kubeconfig"})
     assert repr(outputs["kubeconfig"]) == "Secret()", "it is not shown"
+
+
+# --- One object, one owner -------------------------------------------------------------------------------------------
+
+
+def identities(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """Kind, namespace and name of every Kubernetes object."""
+    return [
+        (it.type.rpartition(":")[2], it.inputs["metadata"].get("namespace", ""), it.inputs["metadata"]["name"])
+        for it in evaluation.resources
+        if it.type.startswith("kubernetes:") and "metadata" in it.inputs
+    ]
+
+
+# What an object or an image of the platform itself is called.
+NAMES: Final = (
+    "clients",
+    "gateway",
+    "ingress",
+    "kubernetes",
+    "load-tester",
+    "mesh",
+    "models",
+    "public",
+    "s3",
+    "serving",
+)
+
+
+@pytest.mark.parametrize("settings", [CONTAINER, {"versions": {"stable": 1}}], ids=["container", "tensorflow"])
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_model_named_as_something_else_is_makes_no_object_twice(stack: str, settings: Settings) -> None:
+    evaluation = edited(stack, lambda it: it["models"].update(dict.fromkeys(NAMES, settings)))
+    found = identities(evaluation)
+    assert len(found) == len(set(found))
