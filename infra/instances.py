@@ -17,6 +17,32 @@ ACCELERATORS: Final[Mapping[str, str]] = {
     "p4d": "nvidia-tesla-a100",
 }
 
+# GPUs of each machine, by its size or its whole type; all others of these families have one.
+# Source: https://github.com/kubernetes/autoscaler/blob/cluster-autoscaler-1.36.1/cluster-autoscaler/cloudprovider/aws/ec2_instance_types.go
+_SEVERAL_GPUS: Final[Mapping[str, int]] = {
+    "12xlarge": 4,
+    "24xlarge": 4,
+    "48xlarge": 8,
+    "metal": 8,
+    "p3.8xlarge": 4,
+    "p3.16xlarge": 8,
+    "p4d.24xlarge": 8,
+}
+
+
+def gpus(instance_type: str) -> int:
+    """The GPUs of a machine of one of the families above."""
+    size = instance_type.partition(".")[2]
+    return _SEVERAL_GPUS.get(instance_type) or _SEVERAL_GPUS.get(size, 1)
+
+
+def has_gpus(instance_type: str) -> bool:
+    """Whether machines of this type have GPUs, known here or not: those of the families g, gr and p.
+
+    Source: https://docs.aws.amazon.com/ec2/latest/instancetypes/ac.html
+    """
+    return re.match(r"(gr?|p)\d", instance_type) is not None
+
 
 def family(instance_type: str) -> str:
     """The family of a type: ``g5`` of ``g5.xlarge``."""

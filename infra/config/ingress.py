@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from infra.config.part import Part, Range, Resources
-from infra.config.types import CertificateArn, Cidr, HostName, HttpsUrl
+from infra.config.types import CertificateArn, Cidr, HostName, HttpsUrl, is_private
 
 
 class Jwt(Part):
@@ -44,7 +44,7 @@ class Ingress(Part):
 
     public: bool = False
     """Whether the load balancer has public addresses."""
-    allowed_cidrs: tuple[Cidr, ...] = ("10.0.0.0/8",)
+    allowed_cidrs: Annotated[tuple[Cidr, ...], Field(min_length=1)] = ("10.0.0.0/8",)
     """Who may reach the load balancer."""
     host: HostName | None = None
     """The name that the models answer at; without one, at any."""
@@ -54,6 +54,16 @@ class Ingress(Part):
     """Who is served."""
     grpc: Grpc = Grpc()
     """The door for clients that speak gRPC."""
+
+    @model_validator(mode="after")
+    def _clients_of_a_public_address(self) -> Self:
+        """With public, allowedCidrs holds a public network: nobody comes from a private one over the internet."""
+        if self.public and all(is_private(cidr) for cidr in self.allowed_cidrs):
+            raise ValueError(
+                f"allowedCidrs is {', '.join(self.allowed_cidrs)} with public true: nobody comes from there over the"
+                " internet; name the networks of the clients"
+            )
+        return self
 
     @model_validator(mode="after")
     def _host_has_a_certificate(self) -> Self:

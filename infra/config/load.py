@@ -54,12 +54,16 @@ def _in(source: str, problem: str) -> str:
 def load() -> Settings:
     """The settings of the stack that Pulumi runs; raises SettingsError as ``parse`` does."""
     stack = pulumi.get_stack()
+    source = f"Pulumi.{stack}.yaml"
+    # The cluster is reached with the AWS CLI's credentials, and those of a profile that only Pulumi knows are others.
+    if profile := pulumi.Config("aws").get("profile"):
+        raise SettingsError(_in(source, f"aws:profile is {profile}: remove it, and set AWS_PROFILE in the environment"))
     values = {
         key.removeprefix(_NAMESPACE): _value(text)
         for key, text in runtime_config.CONFIG.get().items()
         if key.startswith(_NAMESPACE) and key not in _SECRETS
     }
-    return parse(values, stack=stack, region=pulumi.Config("aws").get("region"), source=f"Pulumi.{stack}.yaml")
+    return parse(values, stack=stack, region=pulumi.Config("aws").get("region"), source=source)
 
 
 def api_keys() -> pulumi.Output[list[str]] | None:
@@ -73,5 +77,8 @@ def object_store_keys() -> pulumi.Output[dict[str, str]] | None:
 
 
 def _value(text: str) -> Any:
-    """Pulumi hands over lists and maps as JSON, and all else as text."""
-    return json.loads(text) if text.startswith(("{", "[")) else text
+    """Pulumi hands over lists and maps as JSON, and all else as text, which may begin like JSON too."""
+    try:
+        return json.loads(text) if text.startswith(("{", "[")) else text
+    except ValueError:
+        return text

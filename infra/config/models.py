@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from infra.config.part import Part, Range, Resources, named_twice
-from infra.config.types import Accelerator, ImageByDigest, Memory, Percent, PortNumber, Positive, UrlPath
+from infra.config.types import Accelerator, ImageByDigest, Memory, Percent, Pixels, PortNumber, Positive, UrlPath
 
 
 class Versions(Part):
@@ -62,12 +62,19 @@ class Input(Part):
 
     tensor: str
     """The tensor's name in the model's signature."""
-    size: tuple[Positive, Positive]
+    size: tuple[Pixels, Pixels]
     """Height and width in pixels."""
     scaling: Literal["xception", "caffe", "unit", "none"]
     """How pixels become numbers: as Keras does for Xception, as Caffe did, to 0 to 1, or not at all."""
     channels: Literal[1, 3] = 3
     """1 for grey, 3 for colour."""
+
+    @model_validator(mode="after")
+    def _means_of_colours(self) -> Self:
+        """scaling caffe goes with 3 channels, whose means it takes off."""
+        if self.scaling == "caffe" and self.channels == 1:
+            raise ValueError("scaling is caffe with channels 1: it takes off the means of three; set channels to 3")
+        return self
 
 
 class Output(Part):

@@ -1,23 +1,27 @@
 """The settings of what models run on: network, cluster, machines and the model store."""
 
 import ipaddress
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from infra import instances, versions
 from infra.config.part import Part, Range, named_twice
 from infra.config.types import (
+    PRIVATE_NETWORKS,
     Accelerator,
     Cidr,
     InstanceType,
     KubernetesVersion,
+    LabelName,
+    LabelText,
     LogDays,
     NodeHost,
     Positive,
     RegistryAddress,
     RoleArn,
     S3Api,
+    is_private,
 )
 
 
@@ -44,8 +48,10 @@ class Network(Part):
 
     @model_validator(mode="after")
     def _has_room(self) -> Self:
-        """cidr is a /16 to a /20, so that every zone has room for its nodes' pods."""
+        """cidr is a /16 to a /20 of a private network, so that every zone has room for its nodes' pods."""
         prefix = ipaddress.IPv4Network(self.cidr).prefixlen
+        if not is_private(self.cidr):
+            raise ValueError(f"cidr is {self.cidr}: a VPC here lies within {', '.join(PRIVATE_NETWORKS)}")
         if not 16 <= prefix <= 20:
             raise ValueError(
                 f"cidr is a /{prefix}: a VPC here takes a /16 to a /20, so that every zone's pods have room"
@@ -59,10 +65,6 @@ class Network(Part):
             if twice := named_twice(values):
                 raise ValueError(f"{what} names {twice} twice: name each once")
         return self
-
-
-# https://docs.aws.amazon.com/eks/latest/APIReference/API_KubernetesNetworkConfigRequest.html
-_SERVICE_NETWORKS: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
 
 
 class EksCluster(Part):
@@ -85,11 +87,22 @@ class EksCluster(Part):
     @model_validator(mode="after")
     def _services_are_private(self) -> Self:
         """serviceCidr is a /12 to a /24 within 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16, as EKS wants it."""
+        # https://docs.aws.amazon.com/eks/latest/APIReference/API_KubernetesNetworkConfigRequest.html
         services = ipaddress.IPv4Network(self.service_cidr)
-        private = any(services.subnet_of(ipaddress.IPv4Network(network)) for network in _SERVICE_NETWORKS)
-        if not private or not 12 <= services.prefixlen <= 24:
+        if not is_private(self.service_cidr) or not 12 <= services.prefixlen <= 24:
             raise ValueError(
-                f"serviceCidr is {services}: EKS takes a /12 to a /24 within {', '.join(_SERVICE_NETWORKS)}"
+                f"serviceCidr is {services}: EKS takes a /12 to a /24 within {', '.join(PRIVATE_NETWORKS)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _public_clients(self) -> Self:
+        """publicAccessCidrs holds public networks alone: private ones come in by the private endpoint."""
+        # https://docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html
+        if private := [cidr for cidr in self.public_access_cidrs if is_private(cidr)]:
+            raise ValueError(
+                f"publicAccessCidrs holds {private[0]}, which is private: EKS takes public networks, and lets the"
+                " VPC's own in without; remove it"
             )
         return self
 
@@ -123,7 +136,7 @@ class NodeGroup(Part):
 
     accelerator: Accelerator = "cpu"
     """Whether the machines have GPUs; those that have are kept for the models that ask for them."""
-    instance_types: Annotated[tuple[InstanceType, ...], Field(min_length=1)]
+    instance_types: Annotated[tuple[InstanceType, ...], Field(min_length=1, max_length=20)]
     """Machines of the amd64 architecture; those with GPUs are all of one family."""
     gpus: Positive | None = None
     """GPUs of each machine; what the autoscaler counts with while the group has none running."""
@@ -131,9 +144,9 @@ class NodeGroup(Part):
     """Spot machines are cheap, and taken back at two minutes' notice."""
     size: Range
     """How many machines."""
-    disk_gib: Annotated[int, Field(ge=20)] = 50
+    disk_gib: Annotated[int, Field(ge=20, le=16384)] = 50
     """Each machine's disk, in GiB."""
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: dict[LabelName, LabelText] = Field(default_factory=dict)
     """Labels of the nodes, beside those that the program sets."""
 
     @model_validator(mode="after")
@@ -147,7 +160,10 @@ class NodeGroup(Part):
 
     @model_validator(mode="after")
     def _machines_fit(self) -> Self:
-        """instanceTypes are amd64; with accelerator gpu they are of one family with GPUs, with cpu of none."""
+        """instanceTypes are amd64; with accelerator gpu of one family, each with as many GPUs as gpus says; with cpu
+        they have none."""
+        if twice := named_twice(self.instance_types):
+            raise ValueError(f"instanceTypes names {twice} twice: name each once")
         for machine in self.instance_types:
             if instances.is_arm(machine):
                 raise ValueError(f"instanceTypes names {machine}, which is arm64: images here are built for amd64")
@@ -158,13 +174,21 @@ class NodeGroup(Part):
                 f"instanceTypes are of {', '.join(families)}: a group with accelerator gpu has one family of {known},"
                 " since its label names the one kind of GPU that the autoscaler waits for"
             )
-        if self.accelerator == "cpu" and (wasted := [name for name in families if name in instances.ACCELERATORS]):
+        wasted = sorted({instances.family(machine) for machine in self.instance_types if instances.has_gpus(machine)})
+        if self.accelerator == "cpu" and wasted:
             raise ValueError(f"instanceTypes are of {', '.join(wasted)}, which have GPUs: set accelerator gpu")
+        if self.accelerator == "gpu":
+            for machine in self.instance_types:
+                if (has := instances.gpus(machine)) != self.gpus:
+                    raise ValueError(
+                        f"gpus is {self.gpus}, and {machine} has {has}: a group's machines all have as many as gpus"
+                        " says"
+                    )
         return self
 
 
 class ModelStore(Part):
     """The S3 bucket of the models."""
 
-    keep_old_versions_days: Positive = 30
+    keep_old_versions_days: Annotated[int, Field(ge=1, le=3650)] = 30
     """How long an object that was overwritten or deleted can still be brought back."""

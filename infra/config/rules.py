@@ -5,9 +5,12 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from infra.config.ingress import Open
-from infra.config.models import TensorflowModel
+from infra.config.models import Model, TensorflowModel
 from infra.config.platform import EksCluster
 from infra.config.settings import Settings
+
+_WIDEST: Final = 8
+"""The shortest prefix of a network that is not the world."""
 
 
 def conflicts(settings: Settings) -> Iterator[str]:
@@ -57,11 +60,25 @@ def _cpu_nodes(settings: Settings) -> Iterator[str]:
 
 
 def _gpu_nodes(settings: Settings) -> Iterator[str]:
-    """With cluster.kind eks, a model with accelerator gpu has a node group with accelerator gpu to run on."""
-    has_gpus = any(group.accelerator == "gpu" for group in settings.node_groups.values())
-    for name, model in settings.models.items():
-        if isinstance(settings.cluster, EksCluster) and model.accelerator == "gpu" and not has_gpus:
+    """With cluster.kind eks, replicas.min of all models with accelerator gpu find a GPU each, of a canary as well."""
+    if not isinstance(settings.cluster, EksCluster):
+        return
+    models = {name: model for name, model in settings.models.items() if model.accelerator == "gpu"}
+    there = sum((group.gpus or 0) * group.size.max for group in settings.node_groups.values())
+    needed = sum(model.replicas.min * _versions(model) for model in models.values())
+    if not there:
+        for name in models:
             yield f"models.{name}.accelerator is gpu, and no node group has GPUs: add one to nodeGroups"
+    elif needed > there:
+        yield (
+            f"models with accelerator gpu need {needed} GPUs for replicas.min, and nodeGroups have {there} at most:"
+            " raise size.max of a group with GPUs"
+        )
+
+
+def _versions(model: Model) -> int:
+    """How many versions of a model run beside each other, at times."""
+    return 2 if isinstance(model, TensorflowModel) and model.canary else 1
 
 
 def _nodes_of_its_own(settings: Settings) -> Iterator[str]:
@@ -75,16 +92,15 @@ def _nodes_of_its_own(settings: Settings) -> Iterator[str]:
 
 
 def _closed_api(settings: Settings) -> Iterator[str]:
-    """With protect, the Kubernetes API is not open to the world."""
-    if (
-        settings.protect
-        and isinstance(settings.cluster, EksCluster)
-        and "0.0.0.0/0" in settings.cluster.public_access_cidrs
-    ):
-        yield (
-            "cluster.publicAccessCidrs holds 0.0.0.0/0 and protect is true: name the networks that may reach the API,"
-            " or none"
-        )
+    """With protect, the Kubernetes API is not open to the world: to no network above a /8."""
+    if not settings.protect or not isinstance(settings.cluster, EksCluster):
+        return
+    for cidr in settings.cluster.public_access_cidrs:
+        if ipaddress.IPv4Network(cidr).prefixlen < _WIDEST:
+            yield (
+                f"cluster.publicAccessCidrs holds {cidr} and protect is true: name the networks that may reach the API,"
+                " or none"
+            )
 
 
 def _known_clients(settings: Settings) -> Iterator[str]:
@@ -93,6 +109,23 @@ def _known_clients(settings: Settings) -> Iterator[str]:
         yield (
             "ingress.public is true and ingress.authentication.kind is open, with protect true: choose jwt or api-key"
         )
+
+
+def _public_over_tls(settings: Settings) -> Iterator[str]:
+    """With protect, a public ingress has a certificate: keys and tokens do not cross the internet in the clear."""
+    if settings.protect and settings.ingress.public and settings.ingress.certificate_arn is None:
+        yield "ingress.public is true with protect true and without ingress.certificateArn: set host and certificateArn"
+
+
+def _certificate_is_here(settings: Settings) -> Iterator[str]:
+    """ingress.certificateArn is of the stack's region, and of its account where that is said."""
+    if settings.ingress.certificate_arn is None:
+        return
+    region, account = settings.ingress.certificate_arn.split(":")[3:5]
+    if settings.region not in (None, region):
+        yield f"ingress.certificateArn is of {region} and aws:region is {settings.region}: they must be the same"
+    if settings.account not in (None, account):
+        yield f"ingress.certificateArn is of account {account} and account is {settings.account}: they must be the same"
 
 
 def _grpc_over_tls(settings: Settings) -> Iterator[str]:
@@ -113,5 +146,7 @@ RULES: Final[tuple[Callable[[Settings], Iterator[str]], ...]] = (
     _nodes_of_its_own,
     _closed_api,
     _known_clients,
+    _public_over_tls,
+    _certificate_is_here,
     _grpc_over_tls,
 )

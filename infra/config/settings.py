@@ -9,7 +9,7 @@ from infra.config.ingress import Gateway, ImageHosts, Ingress
 from infra.config.models import Model
 from infra.config.part import Part
 from infra.config.platform import EksCluster, ExistingCluster, ModelStore, Network, NodeGroup
-from infra.config.types import AccountId, ModelName, NodeGroupName, Region, RegistryAddress, StackName
+from infra.config.types import AccountId, ModelName, NodeGroupName, Region, RegistryAddress, StackName, TagName, TagText
 
 
 class Settings(Part):
@@ -23,7 +23,7 @@ class Settings(Part):
     """The only AWS account that the stack may be in, when it is said."""
     protect: bool = True
     """Guards what would be lost for good, and holds the stack to the rules of production."""
-    tags: dict[str, str] = Field(default_factory=dict)
+    tags: dict[TagName, TagText] = Field(default_factory=dict)
     """Tags of every AWS resource, beside those that the program sets."""
     cluster: Annotated[EksCluster | ExistingCluster, Field(discriminator="kind")]
     """Where everything runs."""
@@ -49,9 +49,10 @@ class Settings(Part):
 
     @model_validator(mode="after")
     def _tags_are_free(self) -> Self:
-        """tags name none that the program sets, and none that begins with aws:, which AWS keeps for itself."""
-        taken = conventions.tags(self.stack, {})
+        """tags name none that the program sets, and none twice; a role's tags do not tell capitals from small."""
+        taken = {"name", *conventions.tags(self.stack, {})}
         for name in self.tags:
-            if name in taken or name.startswith("aws:"):
-                raise ValueError(f"tags.{name} is not free: the program or AWS sets it; choose another name")
+            if name.lower() in taken:
+                raise ValueError(f"tags.{name} is not free: the program sets it, or another tag; choose another name")
+            taken.add(name.lower())
         return self

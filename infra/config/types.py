@@ -41,11 +41,33 @@ def _dns_label(max_length: int) -> Rule:
     )
 
 
+def _tag(max_length: int) -> Rule:
+    """What all of AWS's services take, but for what would cut the annotation of the load balancer's tags in two.
+
+    Source: https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html
+    """
+    character = r"[\w./+@-]"
+    return _like(
+        f"letters, digits, inner spaces and _ . / + - @, {max_length} characters at most",
+        rf"(?=.{{1,{max_length}}}$){character}+( +{character}+)*",
+    )
+
+
 def _is_network(text: str) -> bool:
     try:
         return ipaddress.IPv4Network(text) is not None
     except ValueError:
         return False
+
+
+PRIVATE_NETWORKS: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+"""Of RFC 1918."""
+
+
+def is_private(cidr: str) -> bool:
+    """Whether a network lies within the private ones."""
+    network = ipaddress.IPv4Network(cidr)
+    return any(network.subnet_of(ipaddress.IPv4Network(private)) for private in PRIVATE_NETWORKS)
 
 
 def _is_s3_api(text: str) -> bool:
@@ -63,7 +85,7 @@ def _is_s3_api(text: str) -> bool:
 
 
 # The last label begins with a letter: no address is a name.
-_HOST_NAME: Final = r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]([a-z0-9-]*[a-z0-9])?"
+_HOST_NAME: Final = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 _RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
@@ -71,6 +93,7 @@ _RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 10
 Positive = Annotated[int, Field(ge=1)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
+Pixels = Annotated[int, Field(ge=1, le=4096)]
 Accelerator = Literal["cpu", "gpu"]
 
 Cidr = Annotated[str, Rule("an IPv4 network such as 10.0.0.0/16, with no bits set after its prefix", _is_network)]
@@ -140,5 +163,25 @@ LogDays = Annotated[
     ),
 ]
 
-Cpu = Annotated[str, _like("CPUs such as 500m or 2", r"\d+m|\d+(\.\d{1,3})?")]
-Memory = Annotated[str, _like("an amount of bytes such as 512Mi or 4Gi", r"\d+(Mi|Gi)")]
+Cpu = Annotated[str, _like("CPUs such as 500m or 2", r"(?=.*[1-9])(\d+m|\d+(\.\d{1,3})?)")]
+Memory = Annotated[str, _like("an amount of bytes such as 512Mi or 4Gi", r"0*[1-9]\d*(Mi|Gi)")]
+
+TagName = Annotated[str, _tag(128)]
+TagText = Annotated[str, _tag(256)]
+
+# https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
+_LABEL_TEXT: Final = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+LabelName = Annotated[
+    str,
+    _like(
+        "the name of a label such as team or example.com/team",
+        rf"([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{_LABEL_TEXT}",
+    ),
+    Rule(
+        "one that Kubernetes, EKS and the GPU's device plugin do not keep for themselves",
+        lambda name: re.match(r"([^/]+\.)?(kubernetes\.io|k8s\.io|amazonaws\.com|nvidia\.com)/", name) is None,
+    ),
+]
+LabelText = Annotated[
+    str, _like("a label's value: letters, digits and inner _ . -, 63 characters at most", rf"({_LABEL_TEXT})?")
+]

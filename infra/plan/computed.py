@@ -26,6 +26,9 @@ _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+ACCOUNT: Final = "${aws.account}"
+
+
 def reference(name: str, output: str) -> str:
     """How an output that only a deployment knows is written: ``${network-vpc.id}``."""
     return f"${{{name}.{output}}}"
@@ -68,14 +71,14 @@ def _cluster(name: str) -> dict[str, Any]:
     }
 
 
-def invoke(token: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def invoke(token: str, arguments: Mapping[str, Any], account: str) -> dict[str, Any]:
     """The answer of a provider's function; raises KeyError for one that is not known here."""
     region = arguments.get("region") or "${aws.region}"
     answers: Mapping[str, dict[str, Any]] = {
         "aws:index/getCallerIdentity:getCallerIdentity": {
-            "accountId": "${aws.account}",
+            "accountId": account,
             "arn": "${aws.caller}",
-            "id": "${aws.account}",
+            "id": account,
             "userId": "${aws.user}",
         },
         "aws:index/getRegion:getRegion": {"name": region, "id": region, "region": region},

@@ -72,8 +72,11 @@ class Evaluation:
 
 
 class _Computed(mocks.Mocks):
+    def __init__(self, account: str) -> None:
+        self._account = account
+
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
-        return computed.invoke(args.token, args.args), []
+        return computed.invoke(args.token, args.args, self._account), []
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         return computed.identifier(args.typ, args.name, args.inputs), {
@@ -83,8 +86,8 @@ class _Computed(mocks.Mocks):
 
 
 class _RecordingMonitor(mocks.MockMonitor):
-    def __init__(self, stack: str) -> None:
-        super().__init__(_Computed())
+    def __init__(self, stack: str, account: str) -> None:
+        super().__init__(_Computed(account))
         self.stack = stack
         self.recorded: dict[str, Resource] = {}
         self.exported: dict[str, Any] = {}
@@ -181,12 +184,12 @@ async def _run(program: Callable[[], Any]) -> None:
     await run_in_stack(program)
 
 
-def evaluate(program: Callable[[], Any], stack: str) -> Evaluation:
-    """Run a program and return what it asked for.
+def evaluate(program: Callable[[], Any], stack: str, account: str = computed.ACCOUNT) -> Evaluation:
+    """Run a program and return what it asked for, with credentials of this account as it were.
 
     Whatever the program raises comes through; two resources of one URN raise ValueError.
     """
-    monitor = _RecordingMonitor(stack)
+    monitor = _RecordingMonitor(stack, account)
     configure(
         mocks.MockSettings(
             monitor=monitor,

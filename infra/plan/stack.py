@@ -8,10 +8,11 @@ from typing import Final
 from pulumi.runtime.config import set_all_config
 
 from infra import config
-from infra.plan import stack_file
+from infra.plan import computed, stack_file
 from infra.plan.evaluate import Evaluation, evaluate
 
 _API_KEYS: Final = "model-serving:apiKeys"
+_ACCOUNT: Final = "model-serving:account"
 _STAND_INS: Final = {
     _API_KEYS: json.dumps(["0" * 64]),
     "model-serving:objectStoreKeys": json.dumps({"accessKeyId": "0" * 20, "secretAccessKey": "0" * 40}),
@@ -38,4 +39,4 @@ def evaluate_stack(stack: str, folder: Path = ROOT) -> Evaluation:
 
         build(settings).export()
 
-    return evaluate(program, stack)
+    return evaluate(program, stack, account=str(file.config.get(_ACCOUNT, computed.ACCOUNT)))

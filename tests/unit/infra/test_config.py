@@ -14,7 +14,7 @@ from infra import config
 from infra.config import document
 from infra.plan import stack_file
 from infra.plan.__main__ import main
-from infra.plan.stack import ROOT
+from infra.plan.stack import ROOT, evaluate_stack
 
 BAD = sorted((Path(__file__).parent / "bad_stack_files").glob("*.yaml"))
 JARGON = ("Input", "Extra inputs", "Value error", "Field required", "pattern", "dictionary", "NoneType", "pydantic")
@@ -130,6 +130,14 @@ def test_what_a_minimal_stack_file_leaves_out_has_defaults() -> None:
     assert settings.protect, "a stack is protected until its file says otherwise"
     assert not settings.ingress.public
     assert not settings.ingress.grpc.enabled
+
+
+def test_a_stack_file_that_names_its_account_is_previewed_without_credentials_of_it(tmp_path: Path) -> None:
+    content = (ROOT / "Pulumi.dev.yaml").read_text()
+    (tmp_path / "Pulumi.dev.yaml").write_text(f'{content}\n  model-serving:account: "111122223333"\n')
+    evaluation = evaluate_stack("dev", tmp_path)
+    (bucket,) = evaluation.of_type("aws:s3/bucket:Bucket")
+    assert bucket.inputs["bucket"].endswith("-111122223333")
 
 
 def test_long_values_are_cut_in_errors() -> None:

@@ -54,7 +54,7 @@ def _rules(evaluation: Evaluation) -> dict[str, Any]:
 
 def test_the_load_balancer_has_private_addresses_unless_the_stack_says_public() -> None:
     assert _annotations(mesh())["scheme"] == "internal"
-    assert _annotations(mesh(ingress=door(public=True)))["scheme"] == "internet-facing"
+    assert _annotations(mesh(ingress=door(public=True, allowedCidrs=["0.0.0.0/0"])))["scheme"] == "internet-facing"
 
 
 def test_the_load_balancer_admits_the_networks_that_are_named_and_no_other() -> None:
