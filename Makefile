@@ -67,10 +67,10 @@ model = $(or $(MODEL),$(error $@ needs a model: make $@ MODEL=digits))
 
 ifndef STACK
 
-up: .venv/.local ## Make the platform on this machine what local.yaml says; in AWS: STACK=dev
+up: .venv/.local ## Make the platform on this machine what local.yaml says; in a cluster: STACK=kind, in AWS: STACK=dev
 	@$(LOCAL) up
 
-upload: .venv/.local ## Put the SavedModel in DIR into the model store, as VERSION if given, of MODEL; in AWS: STACK=dev
+upload: .venv/.local ## Put the SavedModel in DIR into the model store, as VERSION if given, of MODEL; in a cluster: STACK=kind, in AWS: STACK=dev
 	@$(LOCAL) upload "$(model)" "$(folder)" $(if $(VERSION),--version "$(VERSION)")
 
 # Without .venv, by the variable that stands in the environment of every process of the platform.
@@ -82,28 +82,16 @@ down: ## End it
 
 else
 
-define needs
-@command -v $(1) >/dev/null || { echo "make $@ STACK=$(STACK) needs $(1): $(2)" >&2; exit 1; }
-
-endef
-
 up: .venv-program/.installed
-	$(call needs,pulumi,https://www.pulumi.com/docs/install/)
-	$(call needs,aws,https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html)
-	$(call needs,docker,https://docs.docker.com/engine/install/)
+	@$(PROGRAM)/python -m infra.prerequisites "$(STACK)"
 	@pulumi up --stack "$(STACK)"
 
 down: .venv-program/.installed
-	$(call needs,pulumi,https://www.pulumi.com/docs/install/)
-	$(call needs,aws,https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html)
-	@region=$$(pulumi config get aws:region --stack "$(STACK)"); \
-	  pulumi destroy --stack "$(STACK)" && $(PROGRAM)/python -m infra.leftovers "$(STACK)" --region "$$region"
+	@command -v pulumi >/dev/null || { echo "make down STACK=$(STACK) needs pulumi: https://www.pulumi.com/docs/install/" >&2; exit 1; }
+	@pulumi destroy --stack "$(STACK)" && $(PROGRAM)/python -m infra.leftovers "$(STACK)"
 
-upload: .venv/.local
-	$(call needs,pulumi,https://www.pulumi.com/docs/install/)
-	@bucket=$$(pulumi stack output bucket --stack "$(STACK)"); region=$$(pulumi config get aws:region --stack "$(STACK)"); \
-	  AWS_REGION="$$region" $(BIN)/python -m app.model_sync.upload --bucket "$$bucket" --model "$(model)" \
-	    --directory "$(folder)" $(if $(VERSION),--version "$(VERSION)")
+upload: .venv/.local .venv-program/.installed
+	@$(PROGRAM)/python -m infra.upload "$(STACK)" "$(model)" "$(folder)" $(if $(VERSION),--version "$(VERSION)")
 
 endif
 

@@ -19,6 +19,7 @@ from infra.conventions import (
     MODEL_SYNC_PORT_NAME,
     MODELS_NAMESPACE,
     MONITORING_NAMESPACE,
+    PROJECT,
 )
 
 Values = dict[str, Any]
@@ -279,7 +280,11 @@ class Addons(pulumi.ComponentResource):
             metadata=k8s.meta.v1.ObjectMetaArgs(
                 name=MONITORING_NAMESPACE,
                 # Outside of the mesh: the ports that are scraped are outside of its mutual TLS, too.
-                labels={"istio-injection": "disabled", "pod-security.kubernetes.io/enforce": "restricted"},
+                labels={
+                    "app.kubernetes.io/part-of": PROJECT,
+                    "istio-injection": "disabled",
+                    "pod-security.kubernetes.io/enforce": "restricted",
+                },
             ),
             opts=ResourceOptions(parent=self, provider=args.kubernetes, depends_on=args.after),
         )

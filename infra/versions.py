@@ -48,6 +48,8 @@ NVIDIA_DEVICE_PLUGIN: Final = Chart("https://nvidia.github.io/k8s-device-plugin"
 # The mesh. Istio 1.31 is supported until about February 2027, six weeks after 1.33 comes out.
 # https://istio.io/latest/news/releases/1.31.x/announcing-1.31.1/
 ISTIO: Final = "1.31.1"
+# https://istio.io/latest/docs/releases/supported-releases/#support-status-of-istio-releases
+ISTIO_KUBERNETES: Final = ("1.32", "1.36")
 # The only place from 1.31 on: https://istio.io/latest/blog/2026/retirement-of-gcp/
 _ISTIO_CHARTS: Final = "oci://ghcr.io/istio/release/charts"
 ISTIO_BASE: Final = Chart(_ISTIO_CHARTS, "base", ISTIO)

@@ -5,7 +5,7 @@ generated documentation use it too.
 """
 
 from infra.config.ingress import ApiKey, Gateway, Grpc, ImageHosts, Ingress, Jwt, Open
-from infra.config.load import SettingsError, api_keys, load, object_store_keys, parse
+from infra.config.load import SettingsError, api_keys, load, object_store_keys, of_stack, parse
 from infra.config.models import (
     ContainerModel,
     Input,
@@ -50,5 +50,6 @@ __all__ = [
     "api_keys",
     "load",
     "object_store_keys",
+    "of_stack",
     "parse",
 ]

@@ -53,17 +53,22 @@ def _in(source: str, problem: str) -> str:
 
 def load() -> Settings:
     """The settings of the stack that Pulumi runs; raises SettingsError as ``parse`` does."""
-    stack = pulumi.get_stack()
+    return of_stack(pulumi.get_stack(), runtime_config.CONFIG.get())
+
+
+def of_stack(stack: str, values: Mapping[str, str]) -> Settings:
+    """The settings that Pulumi's values of a stack say, by their whole keys; raises SettingsError as ``parse`` does."""
     source = f"Pulumi.{stack}.yaml"
     # The cluster is reached with the AWS CLI's credentials, and those of a profile that only Pulumi knows are others.
-    if profile := pulumi.Config("aws").get("profile"):
+    if profile := values.get("aws:profile"):
         raise SettingsError(_in(source, f"aws:profile is {profile}: remove it, and set AWS_PROFILE in the environment"))
-    values = {
+    ours = {
         key.removeprefix(_NAMESPACE): _value(text)
-        for key, text in runtime_config.CONFIG.get().items()
+        for key, text in values.items()
         if key.startswith(_NAMESPACE) and key not in _SECRETS
     }
-    return parse(values, stack=stack, region=pulumi.Config("aws").get("region"), source=source)
+    return parse(ours, stack=stack, region=values.get("aws:region"), source=source)
+
 
 
 def api_keys() -> pulumi.Output[list[str]] | None:

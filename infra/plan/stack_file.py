@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from infra.config import SettingsError
+from infra.config import Settings, SettingsError, of_stack
 from infra.conventions import PROJECT
 
 
@@ -27,6 +27,11 @@ class StackFile:
     def as_pulumi_config(self) -> dict[str, str]:
         """The values as Pulumi hands them to a program: text, or JSON."""
         return {key: value if isinstance(value, str) else json.dumps(value) for key, value in self.config.items()}
+
+    @property
+    def settings(self) -> Settings:
+        """What it says of this project; raises SettingsError for what is wrong there."""
+        return of_stack(self.path.name.split(".")[1], self.as_pulumi_config)
 
 
 def read(stack: str, folder: Path) -> StackFile:

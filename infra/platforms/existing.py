@@ -15,10 +15,10 @@ from infra.platforms.platform import Platform
 from infra.registry import LocalRegistry
 from infra.serving import Store
 
-# The protocol wants one; no region has to do with it.
-_REGION: Final = {"AWS_REGION": "us-east-1"}
-# moto takes any, the clients insist on some: who may read, the mesh says.
-_ANY_KEYS: Final = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
+REGION: Final = {"AWS_REGION": "us-east-1"}
+"""The protocol wants one; no region has to do with it."""
+ANY_KEYS: Final = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}
+"""moto takes any, and its clients insist on some; who may read is for the mesh to say."""
 _KEYS: Final = {"AWS_ACCESS_KEY_ID": "accessKeyId", "AWS_SECRET_ACCESS_KEY": "secretAccessKey"}
 
 
@@ -62,7 +62,7 @@ def _in_cluster(settings: config.Settings, cluster: ExistingCluster) -> Callable
         )
         return Store(
             bucket=bucket_name(settings.stack),
-            environment={"AWS_ENDPOINT_URL_S3": URL, **_REGION, **_ANY_KEYS},
+            environment={"AWS_ENDPOINT_URL_S3": URL, **REGION, **ANY_KEYS},
         )
 
     return store
@@ -81,7 +81,7 @@ def _given(settings: config.Settings, cluster: ExistingCluster, url: str) -> Cal
         )
         return Store(
             bucket=bucket_name(settings.stack),
-            environment={"AWS_ENDPOINT_URL_S3": url, **_REGION},
+            environment={"AWS_ENDPOINT_URL_S3": url, **REGION},
             secret=secret.metadata.name,
         )
 

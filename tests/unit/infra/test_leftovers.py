@@ -30,7 +30,7 @@ def test_what_bears_the_stacks_tags_is_found_and_what_bears_anothers_is_not(sess
         s3.create_bucket(Bucket=stack, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
         s3.put_bucket_tagging(Bucket=stack, Tagging={"TagSet": _aws(stack)})
     (left,) = leftovers(session, "dev")
-    assert left.arn.endswith(":dev")
+    assert left.name.endswith(":dev")
     assert left.why == ""
 
 
@@ -39,6 +39,6 @@ def test_a_key_that_waits_for_its_deletion_is_told_apart_from_one_that_was_forgo
     tagged = [{"TagKey": it["Key"], "TagValue": it["Value"]} for it in _aws("dev")]
     keys = [kms.create_key(Tags=tagged)["KeyMetadata"]["KeyId"] for _ in range(2)]
     kms.schedule_key_deletion(KeyId=keys[0], PendingWindowInDays=7)
-    why = {left.arn.rpartition("/")[2]: left.why for left in leftovers(session, "dev")}
+    why = {left.name.rpartition("/")[2]: left.why for left in leftovers(session, "dev")}
     assert why[keys[0]].startswith("a key, deleted on ")
     assert why[keys[1]] == ""
