@@ -70,7 +70,6 @@ def of_stack(stack: str, values: Mapping[str, str]) -> Settings:
     return parse(ours, stack=stack, region=values.get("aws:region"), source=source)
 
 
-
 def api_keys() -> pulumi.Output[list[str]] | None:
     """The keys of clients, which are never told; none where the stack file has none."""
     return pulumi.Config().get_secret_object("apiKeys")

@@ -172,10 +172,9 @@ def test_the_adapter_asks_the_prometheus_that_is_there() -> None:
 def test_the_monitoring_namespace_is_outside_of_the_mesh_and_restricted() -> None:
     (namespace,) = aws_stack().of_type("kubernetes:core/v1:Namespace")
     assert namespace.inputs["metadata"]["name"] == "monitoring"
-    assert namespace.inputs["metadata"]["labels"] == {
-        "istio-injection": "disabled",
-        "pod-security.kubernetes.io/enforce": "restricted",
-    }
+    labels = namespace.inputs["metadata"]["labels"]
+    assert labels["istio-injection"] == "disabled"
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
 def test_with_a_mirror_nothing_is_pulled_from_anywhere_else() -> None:
