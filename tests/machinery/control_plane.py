@@ -35,12 +35,18 @@ class ControlPlane:
     """A control plane that runs."""
 
     url: str
-    kubeconfig: Path
-    """Its context, ``test``, has all rights."""
-    certificate: Path
-    """Whom to trust at ``url``, in PEM."""
     folder: Path
     """Where its files are, and the log of each program, ``<program>.log``."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Its context, ``test``, has all rights."""
+        return self.folder / f"{_ADMIN}.kubeconfig"
+
+    @property
+    def certificate(self) -> Path:
+        """Whom to trust at ``url``, in PEM."""
+        return self.folder / "certificates/apiserver.crt"
 
     def client(self) -> Client:
         """A client with all rights; one for each process."""
@@ -141,12 +147,7 @@ def _api_server(folder: Path, programs: Processes) -> ControlPlane:
             "--endpoint-reconciler-type=none",
         ]
     )
-    plane = ControlPlane(
-        url=f"https://127.0.0.1:{port}",
-        kubeconfig=folder / f"{_ADMIN}.kubeconfig",
-        certificate=folder / "certificates/apiserver.crt",
-        folder=folder,
-    )
+    plane = ControlPlane(url=f"https://127.0.0.1:{port}", folder=folder)
     programs.wait_until(lambda: _is_ready(plane), "the API server becoming ready")
     for user, token in tokens.items():
         _write_kubeconfig(folder / f"{user}.kubeconfig", plane, token)
