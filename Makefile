@@ -6,7 +6,7 @@ BIN := .venv/bin
 # The Pulumi SDK and TensorFlow cannot agree on a version of protobuf, so the program has an environment of its own.
 PROGRAM := .venv-program/bin
 
-.PHONY: help setup setup-dev lock protocol docs lint test test-unit up down promote weight restart status logs upload preview bootstrap bench
+.PHONY: help setup setup-dev lock protocol docs lint test test-unit test-cluster up down promote weight restart status logs upload preview bootstrap bench
 
 help: ## What can be done here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -130,12 +130,14 @@ bootstrap: .venv-program/.installed ## Make the bucket and the key of Pulumi's s
 
 # What the program's environment checks; the other one checks the rest.
 PROGRAM_TESTS := tests/unit/infra tests/plan tests/policy
-PROGRAM_CODE := __main__.py infra bench/plan tests/machinery $(PROGRAM_TESTS)
+# With a real control plane: see docs/testing.md.
+CLUSTER_TESTS := tests/cluster
+PROGRAM_CODE := __main__.py infra bench/plan tests/machinery $(PROGRAM_TESTS) $(CLUSTER_TESTS)
 
 lint: .venv/.dev .venv-program/.dev ## Format, lint and types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	@$(BIN)/hadolint app/*/Dockerfile infra/*.Dockerfile
-	@$(BIN)/mypy --exclude '^(tests/(unit/infra|plan|policy|machinery)|bench/plan)/'
+	@$(BIN)/mypy --exclude '^(tests/(unit/infra|plan|policy|machinery|cluster)|bench/plan)/'
 	@$(PROGRAM)/mypy $(PROGRAM_CODE)
 
 test-unit: .venv/.dev .venv-program/.dev ## The quick tests
@@ -144,4 +146,9 @@ test-unit: .venv/.dev .venv-program/.dev ## The quick tests
 
 test: lint ## Everything that can run here
 	@$(PROGRAM)/pytest -n auto $(PROGRAM_TESTS)
-	@$(BIN)/pytest $(PROGRAM_TESTS:%=--ignore=%)
+	@$(BIN)/pytest $(PROGRAM_TESTS:%=--ignore=%) $(CLUSTER_TESTS:%=--ignore=%)
+	@$(MAKE) test-cluster
+
+test-cluster: .venv-program/.dev ## The tests with a real control plane, which Go builds once
+	@! command -v go >/dev/null || $(PROGRAM)/python -m tests.machinery.binaries
+	@$(PROGRAM)/pytest -n auto $(CLUSTER_TESTS)
