@@ -17,6 +17,7 @@ from infra.conventions import (
     GATEWAY_NAMESPACE,
     INGRESS_NAMESPACE,
     MODEL_SYNC_PORT_NAME,
+    MODELS_BASELINE_NAMESPACE,
     MODELS_NAMESPACE,
     MONITORING_NAMESPACE,
     PROJECT,
@@ -165,7 +166,9 @@ def _proxies() -> Values:
     return {
         "name": "mesh-proxies",
         "selector": {},
-        "namespaceSelector": {"matchNames": [GATEWAY_NAMESPACE, INGRESS_NAMESPACE, MODELS_NAMESPACE]},
+        "namespaceSelector": {
+            "matchNames": [GATEWAY_NAMESPACE, INGRESS_NAMESPACE, MODELS_NAMESPACE, MODELS_BASELINE_NAMESPACE]
+        },
         "podMetricsEndpoints": [
             {
                 "port": "http-envoy-prom",

@@ -94,7 +94,10 @@ class Rollout(pulumi.ComponentResource):
             self._object(security, kind, "tensorflow", spec)
         for model, settings in containers.items():
             where = namespace_of(settings)
-            self._object(security, kind, model, routes.container_callers(model, settings, door), namespace=where)
+            if settings.protocol == "http" or grpc:
+                spec = routes.container_callers(model, settings, door)
+                # No model's name ends so: it cannot be that of another policy.
+                self._object(security, kind, f"{model}-callers", spec, namespace=where)
             if self._grpc_gateway and settings.protocol == "grpc":
                 spec = routes.grpc_container_routes(
                     model, settings, namespace=where, host=self._host, mesh_gateway=self._grpc_gateway

@@ -9,6 +9,7 @@ from typing import Any, Final
 from infra import config, model_pods
 from infra.conventions import MODELS_NAMESPACE, SERVING_GRPC_PORT
 from infra.mesh.authentication import PREDICTIONS
+from infra.mesh.ingress import authorities
 from infra.model_pods import RUNTIME_LABEL, VERSION_LABEL
 
 Spec = dict[str, Any]
@@ -24,11 +25,6 @@ _MESH: Final = "mesh"
 def subset(version: int) -> str:
     """The name of a version in routes: ``v1``."""
     return f"v{version}"
-
-
-def authorities(model: str, host: str | None, namespace: str = MODELS_NAMESPACE) -> list[str]:
-    """What clients call a model: its Service's name, and outside of the cluster a name below the host's."""
-    return [model_pods.host(model, namespace), *([f"{model}.{host}"] if host else [])]
 
 
 def gateways(mesh_gateway: str | None) -> list[str]:
@@ -140,7 +136,7 @@ def delegating_virtual_service(model: str, *, host: str | None, mesh_gateway: st
 
 def _front(model: str, http: list[Spec], *, host: str | None, mesh_gateway: str | None) -> Spec:
     return {
-        "hosts": authorities(model, host if mesh_gateway else None),
+        "hosts": authorities(model, MODELS_NAMESPACE, host if mesh_gateway else None),
         "gateways": gateways(mesh_gateway),
         "http": http,
     }
@@ -152,7 +148,7 @@ def grpc_container_routes(
     """The way from the door to a container that speaks gRPC."""
     service = model_pods.host(model, namespace)
     return {
-        "hosts": authorities(model, host, namespace),
+        "hosts": authorities(model, namespace, host),
         "gateways": [mesh_gateway],
         "http": [
             {

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from infra.config.part import Part, Range, Resources
-from infra.config.types import CertificateArn, Cidr, HostName, HttpsUrl, is_private
+from infra.config.types import CertificateArn, Cidr, HostAndPort, HostName, HttpsUrl, is_private
 
 
 class Jwt(Part):
@@ -78,8 +78,8 @@ class ImageHosts(Part):
 
     public: tuple[HostName, ...] = ()
     """Hosts that have public addresses alone."""
-    private: tuple[HostName, ...] = ()
-    """Hosts that may resolve to private addresses."""
+    private: tuple[HostAndPort, ...] = ()
+    """Hosts that may resolve to private addresses; with a port, one is asked there, by http:// alone."""
 
     @model_validator(mode="after")
     def _either_or(self) -> Self:

@@ -84,6 +84,12 @@ def _is_s3_api(text: str) -> bool:
     )
 
 
+def _is_host_and_port(text: str) -> bool:
+    host, colon, port = text.partition(":")
+    known = re.fullmatch("[1-9][0-9]{0,4}", port) is not None and int(port) <= 65535
+    return re.fullmatch(_HOST_NAME, host) is not None and (known or not colon)
+
+
 # The last label begins with a letter: no address is a name.
 _HOST_NAME: Final = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 
@@ -98,6 +104,10 @@ Accelerator = Literal["cpu", "gpu"]
 
 Cidr = Annotated[str, Rule("an IPv4 network such as 10.0.0.0/16, with no bits set after its prefix", _is_network)]
 HostName = Annotated[str, _like("a host's full name in lower case such as images.example.com", _HOST_NAME)]
+HostAndPort = Annotated[
+    str,
+    Rule("a host's full name in lower case, alone or with a port such as images.example.com:8080", _is_host_and_port),
+]
 NodeHost = Annotated[str, _like("a host's name or address", r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")]
 HttpsUrl = Annotated[str, _like("an https:// URL", r"https://\S+")]
 UrlPath = Annotated[str, _like("a path that begins with /", r"/\S*")]

@@ -1,13 +1,14 @@
 """Who is let in: clients with a token or with a key, or all of them where the stack file says so; otherwise nobody."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pulumi import Output
 
 from infra import config
-from infra.mesh.ingress import GRPC, HTTP, SELECTOR, serving_port
+from infra.mesh.ingress import GRPC, HTTP, SELECTOR, authorities, serving_port
+from infra.mesh.namespaces import namespace_of
 
 API_KEY_HEADER: Final = "x-api-key"
 PREDICTIONS: Final = "/tensorflow.serving.PredictionService/*"
@@ -50,7 +51,9 @@ def request_authentication(jwt: config.Jwt) -> dict[str, Any]:
     }
 
 
-def clients(settings: config.Ingress, api_keys: Output[Sequence[str]] | None) -> dict[str, Any]:
+def clients(
+    settings: config.Ingress, models: Mapping[str, config.Model], api_keys: Output[Sequence[str]] | None
+) -> dict[str, Any]:
     """What clients may do at the door, once they have shown who they are.
 
     Raises SettingsError where API keys are asked for and there are none.
@@ -61,8 +64,23 @@ def clients(settings: config.Ingress, api_keys: Output[Sequence[str]] | None) ->
         # Where nothing is served: a redirect to port 443, which asks for the proof.
         rules.append({"to": [{"operation": {"ports": [str(HTTP.number)]}}]})
     if settings.grpc.enabled:
-        rules.append({**proof, "to": [{"operation": {"ports": [str(GRPC.number)], "paths": [PREDICTIONS]}}]})
+        port = {"ports": [str(GRPC.number)]}
+        operations = [{**port, "paths": [PREDICTIONS]}]
+        if hosts := _containers_of_their_own(settings, models):
+            operations.append({**port, "hosts": hosts})
+        rules.append({**proof, "to": [{"operation": operation} for operation in operations]})
     return {"selector": {"matchLabels": SELECTOR}, "action": "ALLOW", "rules": rules}
+
+
+def _containers_of_their_own(settings: config.Ingress, models: Mapping[str, config.Model]) -> list[str]:
+    """The names, with a port or without, of images that speak gRPC by themselves: what they can be asked is theirs."""
+    names = [
+        name
+        for model, container in sorted(models.items())
+        if isinstance(container, config.ContainerModel) and container.protocol == "grpc"
+        for name in authorities(model, namespace_of(container), settings.host)
+    ]
+    return [host for name in names for host in (name, f"{name}:*")]
 
 
 def _proof(

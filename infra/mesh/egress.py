@@ -1,6 +1,6 @@
 """The ways out: which hosts exist for whom. Any other is unknown to the proxies, and refused (REGISTRY_ONLY)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -56,21 +56,33 @@ def service_entries(
         yield (
             MODELS_NAMESPACE,
             "model-store",
-            _external(model_store.host, {protocol: model_store.port}, resolution="DNS"),
+            _external(model_store.host, {model_store.port: protocol}, resolution="DNS"),
         )
-    for host in sorted({*image_hosts.public, *image_hosts.private}):
+    hosts = image_ports((*image_hosts.public, *image_hosts.private))
+    for host, numbers in sorted(hosts.items()):
+        ports = {number: "TLS" if number == 443 else "HTTP" for number in sorted(numbers)}
         # The gateway has looked the name up and checked its addresses: the proxy must not look it up again.
-        yield GATEWAY_NAMESPACE, host, _external(host, {"HTTP": 80, "TLS": 443}, resolution="NONE")
+        yield GATEWAY_NAMESPACE, host, _external(host, ports, resolution="NONE")
 
 
-def _external(host: str, ports: Mapping[str, int], *, resolution: str) -> dict[str, Any]:
+def image_ports(hosts: Sequence[str]) -> dict[str, set[int]]:
+    """The ports that each host of pictures is asked on: the one that stands behind its name, or the usual two."""
+    ports: dict[str, set[int]] = {}
+    for host in hosts:
+        name, _, port = host.partition(":")
+        ports.setdefault(name, set()).update({int(port)} if port else {80, 443})
+    return ports
+
+
+def _external(host: str, ports: Mapping[int, str], *, resolution: str) -> dict[str, Any]:
     return {
         "hosts": [host],
         "exportTo": ["."],
         "location": "MESH_EXTERNAL",
         "resolution": resolution,
         "ports": [
-            {"number": number, "name": protocol.lower(), "protocol": protocol} for protocol, number in ports.items()
+            {"number": number, "name": f"{protocol.lower()}-{number}", "protocol": protocol}
+            for number, protocol in ports.items()
         ],
     }
 

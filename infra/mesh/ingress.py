@@ -8,7 +8,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 from pulumi import Output
 
-from infra import config
+from infra import config, model_pods
 
 NAME: Final = "ingress"
 SELECTOR: Final = {"app": NAME, "istio": NAME}
@@ -43,6 +43,11 @@ def ports(settings: config.Ingress) -> tuple[Port, ...]:
 def serving_port(settings: config.Ingress) -> Port:
     """Where HTTP requests are answered; with a certificate, port 80 only sends them on."""
     return HTTPS if settings.certificate_arn else HTTP
+
+
+def authorities(model: str, namespace: str, host: str | None) -> list[str]:
+    """What clients call a model: its Service's name, and outside of the cluster a name below the host's."""
+    return [model_pods.host(model, namespace), *([f"{model}.{host}"] if host else [])]
 
 
 def gateway(settings: config.Ingress) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from infra.conventions import (
     SERVING_GRPC_PORT,
 )
 from infra.mesh import ingress, namespaces
-from infra.mesh.egress import ModelStoreAccess
+from infra.mesh.egress import ModelStoreAccess, image_ports
 
 ANYWHERE: Final = "0.0.0.0/0"
 PRIVATE: Final = ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
@@ -110,10 +110,10 @@ def _ports_of_the_door(models: Mapping[str, config.Model], settings: config.Ingr
     """The ports of models that the door itself sends requests to, by namespace."""
     ports: dict[str, set[int]] = {}
     for model in models.values():
-        if isinstance(model, config.ContainerModel):
-            ports.setdefault(namespaces.namespace_of(model), set()).add(model.port)
-        elif settings.grpc.enabled:
-            ports.setdefault(MODELS_NAMESPACE, set()).add(SERVING_GRPC_PORT)
+        speaks_http = isinstance(model, config.ContainerModel) and model.protocol == "http"
+        if speaks_http or settings.grpc.enabled:
+            port = model.port if isinstance(model, config.ContainerModel) else SERVING_GRPC_PORT
+            ports.setdefault(namespaces.namespace_of(model), set()).add(port)
     return {namespace: sorted(numbers) for namespace, numbers in sorted(ports.items())}
 
 
@@ -131,11 +131,14 @@ def _to_model_store(store: ModelStoreAccess) -> Policies:
 
 
 def _to_image_hosts(hosts: config.ImageHosts) -> Policies:
-    peers = [_public()] if hosts.public else []
-    if hosts.private:
-        peers += [_addresses(network) for network in PRIVATE]
-    if peers:
-        yield GATEWAY_NAMESPACE, "to-image-hosts", _policy(None, [_to(peers, 80, 443)])
+    private = [_addresses(network) for network in PRIVATE]
+    rules = [
+        _to(peers, *sorted(set().union(*image_ports(names).values())))
+        for peers, names in (([_public()], hosts.public), (private, hosts.private))
+        if names
+    ]
+    if rules:
+        yield GATEWAY_NAMESPACE, "to-image-hosts", _policy(None, rules)
 
 
 def _scraped(namespace: str) -> NetworkPolicyIngressRuleArgs:

@@ -189,7 +189,7 @@ class Mesh(pulumi.ComponentResource):
                 "AuthorizationPolicy",
                 INGRESS_NAMESPACE,
                 "clients",
-                authentication.clients(settings, self._args.api_keys),
+                authentication.clients(settings, self._args.models, self._args.api_keys),
             ),
             self._object(
                 versions.ISTIO_TELEMETRY_API,

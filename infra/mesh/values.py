@@ -47,7 +47,11 @@ def istiod(mirror: str | None) -> Values:
         },
         "cni": {"enabled": True},
         # Started before and stopped after the containers that it stands in front of, model-sync among them.
-        "env": {"ENABLE_NATIVE_SIDECARS": "true"},
+        "env": {
+            "ENABLE_NATIVE_SIDECARS": "true",
+            # It fetches the keys that tokens are checked with, and nothing from itself or from the machine it is on.
+            "BLOCKED_CIDRS_IN_JWKS_URIS": "127.0.0.0/8,169.254.0.0/16,::1/128,fe80::/10",
+        },
         "meshConfig": {
             "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
             # Only where a Telemetry resource switches the log on: at the door.

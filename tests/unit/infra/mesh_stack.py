@@ -34,6 +34,10 @@ FLASK = config.ContainerModel(
     runtime="container", image="docker.io/team/flask@sha256:" + "0" * 64, port=5000, pod_security="baseline"
 )
 
+TRITON = config.ContainerModel(
+    runtime="container", image="docker.io/team/triton@sha256:" + "0" * 64, port=8001, protocol="grpc"
+)
+
 Models = tuple[tuple[str, config.Model], ...]
 CLOTHING: Models = (("clothing", TENSORFLOW),)
 BOTH: Models = (*CLOTHING, ("flask", FLASK))

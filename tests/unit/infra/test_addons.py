@@ -154,7 +154,9 @@ def test_prometheus_scrapes_the_proxies_merged_metrics_and_model_sync_in_the_mes
     assert set(monitors) == {"mesh-proxies", "model-sync"}
     (proxies,) = monitors["mesh-proxies"]["podMetricsEndpoints"]
     assert proxies["relabelings"][0]["replacement"].endswith(":15020")
-    assert monitors["mesh-proxies"]["namespaceSelector"] == {"matchNames": ["gateway", "ingress", "models"]}
+    assert monitors["mesh-proxies"]["namespaceSelector"] == {
+        "matchNames": ["gateway", "ingress", "models", "models-baseline"]
+    }
     assert monitors["model-sync"]["namespaceSelector"] == {"matchNames": ["models"]}
 
 

@@ -1,5 +1,7 @@
 """Istio itself: its namespaces, its charts, and the order in which it comes and goes."""
 
+import ipaddress
+
 import pytest
 
 from infra import versions
@@ -102,6 +104,12 @@ def test_proxies_are_native_sidecars_that_need_no_right_to_change_the_network() 
 )
 def test_what_restricted_asks_for_and_the_charts_leave_out_is_set(profile: object) -> None:
     assert profile == {"type": "RuntimeDefault"}
+
+
+def test_the_keys_of_tokens_are_not_fetched_from_the_machine_itself_or_its_credentials() -> None:
+    blocked = values.istiod(None)["env"]["BLOCKED_CIDRS_IN_JWKS_URIS"].split(",")
+    for address in ("127.0.0.1", "169.254.169.254", "169.254.170.23", "::1", "fe80::1"):
+        assert any(ipaddress.ip_address(address) in ipaddress.ip_network(network) for network in blocked), address
 
 
 def test_the_injected_proxy_is_named_by_digest_and_is_the_one_that_validates_too() -> None:

@@ -39,7 +39,7 @@ def test_the_bucket_is_reached_by_its_regional_host_alone_and_by_models_alone() 
     entry = entries["models", "model-store"]
     assert entry["hosts"] == [BUCKET_HOST]
     assert entry["exportTo"] == ["."]
-    assert (entry["resolution"], entry["ports"]) == ("DNS", [{"number": 443, "name": "tls", "protocol": "TLS"}])
+    assert (entry["resolution"], entry["ports"]) == ("DNS", [{"number": 443, "name": "tls-443", "protocol": "TLS"}])
 
 
 def test_the_hosts_of_pictures_are_known_to_the_gateway_and_not_looked_up_a_second_time() -> None:
@@ -71,7 +71,7 @@ def test_a_store_elsewhere_without_tls_is_known_by_its_own_port() -> None:
     entry = objects(evaluation, "ServiceEntry")["models", "model-store"]
     assert (entry["hosts"], entry["ports"]) == (
         ["s3.example.com"],
-        [{"number": 9000, "name": "http", "protocol": "HTTP"}],
+        [{"number": 9000, "name": "http-9000", "protocol": "HTTP"}],
     )
     assert allowed(evaluation, MODEL, "192.168.1.9", 9000)
     assert not allowed(evaluation, MODEL, METADATA, 9000)
@@ -144,6 +144,29 @@ def test_the_gateway_reaches_out_only_for_pictures_and_to_private_addresses_only
         for evaluation in (nothing, public, private)
     ]
     assert reachable == [[], [PUBLIC], ["10.20.30.40"]]
+
+
+def test_a_private_host_with_a_port_is_known_and_reached_on_that_port_alone() -> None:
+    evaluation = mesh(image_hosts=config.ImageHosts(private=("images.corp.example.com:8080",)))
+    entry = objects(evaluation, "ServiceEntry")["gateway", "images.corp.example.com"]
+    assert entry["hosts"] == ["images.corp.example.com"]
+    assert [(port["number"], port["protocol"]) for port in entry["ports"]] == [(8080, "HTTP")]
+    private, public = (
+        {port for port in (80, 443, 8080) if allowed(evaluation, GATEWAY, address, port)}
+        for address in ("10.20.30.40", PUBLIC)
+    )
+    assert (private, public) == ({8080}, set())
+
+
+def test_a_host_with_several_ports_is_one_entry() -> None:
+    hosts = config.ImageHosts(private=("images.corp.example.com", "images.corp.example.com:8080"))
+    (entry,) = [it for it in objects(mesh(image_hosts=hosts), "ServiceEntry").values() if "images" in it["hosts"][0]]
+    assert [(port["number"], port["protocol"]) for port in entry["ports"]] == [
+        (80, "HTTP"),
+        (443, "TLS"),
+        (8080, "HTTP"),
+    ]
+    assert len({port["name"] for port in entry["ports"]}) == 3
 
 
 def test_the_door_reaches_no_address_outside() -> None:

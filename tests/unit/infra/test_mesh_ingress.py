@@ -14,9 +14,11 @@ from tests.unit.infra.mesh_stack import (
     BY_KEY,
     BY_TOKEN,
     CERTIFICATE,
+    CLOTHING,
     GRPC,
     OPEN,
     TLS,
+    TRITON,
     Pod,
     allowed,
     door,
@@ -100,6 +102,23 @@ def test_by_grpc_only_predictions_can_be_asked_for() -> None:
     assert rule["to"] == [{"operation": {"ports": ["31400"], "paths": ["/tensorflow.serving.PredictionService/*"]}}]
 
 
+def test_an_image_that_speaks_grpc_itself_is_asked_by_its_name_for_whatever_it_offers() -> None:
+    evaluation = mesh(ingress=door(BY_TOKEN, **TLS, **GRPC), models=(*CLOTHING, ("triton", TRITON)))
+    rule = _rules(evaluation)["31400"]
+    assert "from" in rule, "its clients show who they are like all others"
+    _, its_own = (to["operation"] for to in rule["to"])
+    names = ("triton.models.svc.cluster.local", "triton.models.example.com")
+    assert its_own == {"ports": ["31400"], "hosts": [host for name in names for host in (name, f"{name}:*")]}
+
+
+def test_an_image_that_speaks_grpc_is_out_of_reach_while_grpc_is_switched_off() -> None:
+    triton = (*CLOTHING, ("triton", TRITON))
+    connected = [
+        allowed(mesh(ingress=door(**grpc), models=triton), PROXY, Pod("models"), TRITON.port) for grpc in ({}, GRPC)
+    ]
+    assert connected == [False, True]
+
+
 def test_with_a_certificate_port_80_only_redirects_and_all_other_ports_have_tls() -> None:
     evaluation = mesh(ingress=door(**TLS, **GRPC))
     servers = _servers(evaluation)
@@ -166,7 +185,7 @@ def test_api_keys_are_compared_and_never_shown() -> None:
 
 def test_without_any_api_key_the_stack_is_refused_with_the_command_that_sets_one() -> None:
     with pytest.raises(config.SettingsError, match=r"model-serving:apiKeys is missing.*pulumi config set --secret"):
-        authentication.clients(door(BY_KEY), None)
+        authentication.clients(door(BY_KEY), {}, None)
     with pytest.raises(config.SettingsError, match="has no key"):
         authentication.check_api_keys([])
 

@@ -15,6 +15,7 @@ from infra.promotion import NotPromotedError, Phase
 from tests.unit.infra.model_stack import (
     DOOR,
     GPU,
+    GRPC,
     MESH_GATEWAY,
     PROGRESSIVE,
     STABLE,
@@ -143,7 +144,7 @@ def test_policies_select_the_pods_of_flaggers_copies_too() -> None:
 
 
 def test_a_container_is_open_to_the_door_on_its_own_port_alone() -> None:
-    (rule,) = spec(all_kinds(), "AuthorizationPolicy", "models-baseline/lax")["rules"]
+    (rule,) = spec(all_kinds(), "AuthorizationPolicy", "models-baseline/lax-callers")["rules"]
     assert rule["from"] == [{"source": {"principals": [DOOR]}}]
     assert rule["to"] == [{"operation": {"ports": ["5000"]}}]
 
@@ -156,6 +157,12 @@ def test_no_object_has_two_owners() -> None:
         assert not flaggers & objects(all_kinds(), kind).keys()
     for kind in ("Deployment", "HorizontalPodAutoscaler", "ConfigMap"):
         assert "models/faces-primary" not in objects(all_kinds(), kind)
+
+
+def test_a_container_that_speaks_grpc_is_open_to_nobody_while_grpc_is_switched_off() -> None:
+    for grpc in (True, False):
+        policies = objects(model_stack({"clothing": STABLE, "triton": GRPC}, grpc=grpc), "AuthorizationPolicy")
+        assert ("models/triton-callers" in policies) is grpc
 
 
 def test_a_progressive_models_routes_lead_to_flaggers_and_wait_for_them() -> None:
