@@ -36,8 +36,8 @@ class ClusterArgs:
 class Cluster(pulumi.ComponentResource):
     """The control plane, who may use it, its key and logs, and the add-ons that nodes need to join.
 
-    The component of pulumi-eks makes no role, security group, node group or add-on of its own here: all are declared
-    beside it, where they can be judged before they are made.
+    The component of pulumi-eks makes no role, access entry, security group, node group or add-on of its own here: all
+    are declared beside it, where they can be judged before they are made.
     """
 
     name: str
@@ -79,7 +79,6 @@ class Cluster(pulumi.ComponentResource):
             endpoint_public_access=bool(args.settings.public_access_cidrs),
             public_access_cidrs=args.settings.public_access_cidrs or None,
             authentication_mode=eks.AuthenticationMode.API,
-            access_entries=self._access_entries(),
             encryption_config_key_arn=key.arn,
             enabled_cluster_log_types=_LOG_TYPES,
             deletion_protection=args.protect,
@@ -104,7 +103,8 @@ class Cluster(pulumi.ComponentResource):
             cluster_identifier=self.name,
             # A changed routing table is a changed ConfigMap, not a new one: the gateway reads it where it is.
             enable_config_map_mutable=True,
-            opts=self._child,
+            # Whoever destroys the stack may be let in by an entry: it goes after all that is in the cluster.
+            opts=ResourceOptions(parent=self, depends_on=self._access_entries()),
         )
         self.before_nodes = self._addons()
         self.register_outputs(
@@ -155,22 +155,30 @@ class Cluster(pulumi.ComponentResource):
         )
         return role, [managed, key_use]
 
-    def _access_entries(self) -> dict[str, eks.AccessEntryArgs]:
+    def _access_entries(self) -> list[pulumi.Resource]:
         policies = [(role, _ADMIN) for role in self._args.settings.admins]
         policies += [(role, _VIEWER) for role in self._args.settings.viewers]
-        partition = iam.partition(self._args.scope.region)
-        return {
-            entry_name(role): eks.AccessEntryArgs(
-                principal_arn=role,
-                access_policies={
-                    policy: eks.AccessPolicyAssociationArgs(
-                        policy_arn=f"arn:{partition}:eks::aws:cluster-access-policy/{policy}",
-                        access_scope=aws.eks.AccessPolicyAssociationAccessScopeArgs(type="cluster"),
-                    )
-                },
-            )
-            for role, policy in policies
-        }
+        return [it for role, policy in policies for it in self._access_entry(role, policy)]
+
+    def _access_entry(self, role: str, policy: str) -> list[pulumi.Resource]:
+        """Not the component's: what it makes is protected with it, and no role could be taken out again."""
+        name = f"{self._name}-{entry_name(role)}"
+        entry = aws.eks.AccessEntry(
+            name,
+            cluster_name=self.name,
+            principal_arn=role,
+            tags=self._args.tags,
+            opts=ResourceOptions(parent=self, depends_on=[self.control_plane]),
+        )
+        association = aws.eks.AccessPolicyAssociation(
+            name,
+            cluster_name=self.name,
+            principal_arn=entry.principal_arn,
+            policy_arn=f"arn:{iam.partition(self._args.scope.region)}:eks::aws:cluster-access-policy/{policy}",
+            access_scope=aws.eks.AccessPolicyAssociationAccessScopeArgs(type="cluster"),
+            opts=ResourceOptions(parent=self, depends_on=[entry]),
+        )
+        return [entry, association]
 
     def _addons(self) -> list[pulumi.Resource]:
         """What runs on every node, with the host's own network: active before there is any node."""

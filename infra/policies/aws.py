@@ -19,6 +19,7 @@ TAGS: Final = ("project", "stack", "managed-by")
 UNTAGGABLE: Final = frozenset(
     {
         "aws:autoscaling/tag:Tag",
+        "aws:eks/accessPolicyAssociation:AccessPolicyAssociation",
         "aws:ec2/route:Route",
         "aws:ec2/routeTableAssociation:RouteTableAssociation",
         "aws:ecr/lifecyclePolicy:LifecyclePolicy",
@@ -69,11 +70,11 @@ def encryption(subject: Subject, stack: Stack) -> Iterator[Finding]:
                 yield "encryptionConfigurations has no KMS: set encryptionType to KMS"
         case "aws:ec2/launchTemplate:LaunchTemplate":
             for index, device in enumerate(inputs.get("blockDeviceMappings") or []):
-                encrypted = (device.get("ebs") or {}).get("encrypted")
+                encrypted = _get(device, "ebs", "encrypted")
                 if str(encrypted).lower() != "true":
                     yield f"blockDeviceMappings[{index}].ebs.encrypted {_said(encrypted)}: set it to true"
-        case "eks:index:Cluster":
-            if not inputs.get("encryptionConfigKeyArn"):
+        case "eks:index:Cluster" | "aws:eks/cluster:Cluster":
+            if not inputs.get("encryptionConfigKeyArn") and not _get(inputs, "encryptionConfig", "provider", "keyArn"):
                 yield "encryptionConfigKeyArn is not set: Kubernetes secrets need a KMS key of the stack's own"
         case "aws:kms/key:Key":
             if inputs.get("enableKeyRotation") is not True:
@@ -89,7 +90,9 @@ def machine_credentials(subject: Subject, stack: Stack) -> Iterator[Finding]:
         if options.get("httpPutResponseHopLimit") != 1:
             limit = _said(options.get("httpPutResponseHopLimit"))
             yield f"metadataOptions.httpPutResponseHopLimit {limit}: set it to 1, or pods reach the machine's role"
-    if subject.type == "eks:index:ManagedNodeGroup" and not subject.inputs.get("launchTemplate"):
+    if subject.type in ("eks:index:ManagedNodeGroup", "aws:eks/nodeGroup:NodeGroup") and not subject.inputs.get(
+        "launchTemplate"
+    ):
         yield "has no launchTemplate: EKS's own allows two hops; give it one with IMDSv2 and a hop limit of 1"
 
 
@@ -146,7 +149,7 @@ def tags(subject: Subject, stack: Stack) -> Iterator[Finding]:
 
 def end_of_support(subject: Subject, stack: Stack, today: date | None = None) -> Iterator[Finding]:
     """Kubernetes is upgraded before AWS takes the price of extended support for it."""
-    if subject.type != "eks:index:Cluster":
+    if subject.type not in ("eks:index:Cluster", "aws:eks/cluster:Cluster"):
         return
     version = str(subject.inputs.get("version"))
     end = versions.END_OF_SUPPORT.get(version)
@@ -158,6 +161,13 @@ def end_of_support(subject: Subject, stack: Stack, today: date | None = None) ->
 
 def _of_bucket(bucket: Subject, stack: Stack, kind: str) -> list[Subject]:
     return [it for it in stack.of(kind) if bucket.urn in it.depends_on]
+
+
+def _get(value: Any, *keys: str) -> Any:
+    """What is that far inside; nothing where something on the way is not there."""
+    for key in keys:
+        value = (value or {}).get(key)
+    return value
 
 
 def _said(value: Any) -> str:

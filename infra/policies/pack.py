@@ -15,7 +15,7 @@ def as_policy(rule: Rule) -> policy.StackValidationPolicy:
     """A rule as the engine runs it; what is not known yet is not reported: it is judged again in the update."""
 
     def validate(args: policy.StackValidationArgs, report: policy.ReportViolation) -> None:
-        stack = Stack(as_subject(resource) for resource in args.resources)
+        stack = Stack(as_subject(resource) for resource in args.resources if not _is_told_by_its_children(resource))
         for subject in stack.subjects:
             for finding in rule.check(subject, stack):
                 if not isinstance(finding, Unknown):
@@ -24,6 +24,11 @@ def as_policy(rule: Rule) -> policy.StackValidationPolicy:
     return policy.StackValidationPolicy(
         name=rule.name, description=rule.description, validate=validate, enforcement_level=_LEVELS[rule.level]
     )
+
+
+def _is_told_by_its_children(resource: policy.PolicyResource) -> bool:
+    """Whether it is a component of pulumi-eks, which tells the engine nothing of what it was given."""
+    return resource.resource_type.startswith("eks:") and not resource.props
 
 
 def as_subject(resource: policy.PolicyResource) -> Subject:

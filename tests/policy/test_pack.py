@@ -20,10 +20,13 @@ BLOCK = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
 
 
 @pytest.fixture(scope="module")
-def analyzer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[analyzer_pb2_grpc.AnalyzerStub]:
-    """The pack, started as the engine starts it: by its folder, from anywhere."""
+def analyzer() -> Iterator[analyzer_pb2_grpc.AnalyzerStub]:
+    """The pack, started as the engine's language host starts it."""
     process = subprocess.Popen(
-        [sys.executable, "-u", str(PACK)], cwd=tmp_path_factory.mktemp("elsewhere"), stdout=subprocess.PIPE, text=True
+        [sys.executable, "-u", "-m", "pulumi.policy", "127.0.0.1:1", str(PACK)],
+        cwd=PACK,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     try:
@@ -86,3 +89,16 @@ def test_numbers_that_travel_as_fractions_are_the_numbers_that_they_were(
     options = {"httpTokens": "required", "httpPutResponseHopLimit": 1}
     template = resource("aws:ec2/launchTemplate:LaunchTemplate", "machines", {"metadataOptions": options})
     assert "machine-credentials" not in findings(analyzer, template)
+
+
+def test_a_component_that_tells_nothing_of_itself_is_judged_by_its_children(
+    analyzer: analyzer_pb2_grpc.AnalyzerStub,
+) -> None:
+    components = [resource("eks:index:Cluster", "cluster", {}), resource("eks:index:ManagedNodeGroup", "cpu", {})]
+    assert findings(analyzer, *components) == {}
+    tags = {"project": "model-serving", "stack": "dev", "managed-by": "pulumi"}
+    cluster = resource("aws:eks/cluster:Cluster", "cluster", {"tags": tags, "version": "1.20"})
+    nodes = resource("aws:eks/nodeGroup:NodeGroup", "cpu", {"tags": tags})
+    assert {"encryption", "machine-credentials", "end-of-support"} == findings(
+        analyzer, *components, cluster, nodes
+    ).keys()

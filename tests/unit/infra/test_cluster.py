@@ -40,17 +40,32 @@ def test_the_public_endpoint_is_for_the_named_networks_alone_and_the_private_one
     assert inputs["publicAccessCidrs"] == ["203.0.113.0/24"]
 
 
+LET_IN = config.EksCluster(admins=(ADMIN,), viewers=(VIEWER,))
+
+
 def test_who_may_use_the_cluster_stands_in_access_entries_and_viewers_do_not_administer() -> None:
-    inputs = _control_plane(config.EksCluster(admins=(ADMIN,), viewers=(VIEWER,))).inputs
-    assert inputs["authenticationMode"] == "API"
-    policies = {
-        entry["principalArn"]: [association["policyArn"] for association in entry["accessPolicies"].values()]
-        for entry in inputs["accessEntries"].values()
+    evaluation = aws_stack(cluster=LET_IN)
+    assert _control_plane(LET_IN).inputs["authenticationMode"] == "API"
+    entries = evaluation.of_type("aws:eks/accessEntry:AccessEntry")
+    assert {entry.inputs["principalArn"] for entry in entries} == {ADMIN, VIEWER}
+    associations = evaluation.of_type("aws:eks/accessPolicyAssociation:AccessPolicyAssociation")
+    assert {it.inputs["principalArn"]: it.inputs["policyArn"] for it in associations} == {
+        ADMIN: "arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy",
+        VIEWER: "arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy",
     }
-    assert policies == {
-        ADMIN: ["arn:aws:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"],
-        VIEWER: ["arn:aws:eks::aws:cluster-access-policy/AmazonEKSViewPolicy"],
-    }
+
+
+def test_a_role_can_be_taken_out_of_a_protected_stack_again() -> None:
+    evaluation = aws_stack(cluster=LET_IN, protect=True)
+    assert not _control_plane(LET_IN).inputs.get("accessEntries"), "what the component makes is protected with it"
+    assert not [it for it in evaluation.of_type("aws:eks/accessEntry:AccessEntry") if it.protect]
+
+
+def test_who_is_let_in_stays_so_until_all_that_is_in_the_cluster_is_gone() -> None:
+    evaluation = aws_stack(cluster=LET_IN)
+    (provider,) = evaluation.of_type("pulumi:providers:kubernetes")
+    kinds = {it.partition(" ")[0] for it in waits_for(evaluation, provider)}
+    assert {"AccessEntry", "AccessPolicyAssociation"} <= kinds
 
 
 def test_roles_of_one_name_in_two_accounts_have_entries_of_their_own() -> None:
