@@ -35,7 +35,7 @@ def test_an_arrow_to_a_later_column_has_its_row_for_itself() -> None:
     assert 0 not in (places["x"].row, places["y"].row)
 
 
-@pytest.mark.parametrize("name", ["dev", "prod"])
+@pytest.mark.parametrize("name", ["dev", "prod", "kind"])
 def test_no_two_stages_of_a_stack_stand_in_one_place(name: str) -> None:
     places = layout(stages(evaluate_stack(name)))
     assert not any(one == other for one, other in combinations(places.values(), 2))

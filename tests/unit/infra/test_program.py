@@ -1,4 +1,4 @@
-"""The whole program, evaluated for dev and prod: what holds between the stages, whatever the stack."""
+"""The whole program, evaluated for each stack: what holds between the stages, whatever the stack."""
 
 import ast
 import json
@@ -20,7 +20,8 @@ from infra.policies.aws import UNTAGGABLE
 from tests.unit.infra.aws_stack import waits_for
 from tests.unit.infra.mesh_stack import objects
 
-STACKS: Final = ("dev", "prod")
+IN_AWS: Final = ("dev", "prod")
+STACKS: Final = (*IN_AWS, "kind")
 GPU: Final = "nvidia.com/gpu"
 PICTURE: Final[dict[str, Any]] = {
     "input": {"tensor": "in", "size": [8, 8], "scaling": "unit"},
@@ -39,9 +40,11 @@ def evaluated(stack: str) -> Evaluation:
 def edited(stack: str, edit: Edit, named: str | None = None) -> Evaluation:
     """A stack as it would be with other settings, and perhaps under another name."""
     document = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())
-    settings = {key.partition(":")[2]: value for key, value in document["config"].items() if key != "aws:region"}
+    given = document["config"]
+    settings = {key.partition(":")[2]: value for key, value in given.items() if key.startswith("model-serving:")}
     edit(settings)
-    config = {"aws:region": document["config"]["aws:region"]} | {f"model-serving:{k}": v for k, v in settings.items()}
+    others = {key: value for key, value in given.items() if not key.startswith("model-serving:")}
+    config = others | {f"model-serving:{key}": value for key, value in settings.items()}
     name = named or stack
     with TemporaryDirectory() as folder:
         (Path(folder) / f"Pulumi.{name}.yaml").write_text(yaml.safe_dump({"config": config}))
@@ -87,7 +90,7 @@ def values(content: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 # --- Who may do what -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", IN_AWS)
 def test_every_pod_that_reads_the_model_store_has_the_role_of_its_model_and_a_way_out_to_it(stack: str) -> None:
     evaluation = evaluated(stack)
     (bucket,) = evaluation.of_type("aws:s3/bucket:Bucket")
@@ -131,7 +134,7 @@ def models_of_tensorflow(stack: str) -> list[tuple[str, int]]:
     ]
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", IN_AWS)
 def test_the_pods_of_gpu_models_and_no_others_ask_for_gpus_and_tolerate_their_nodes(stack: str) -> None:
     asking = set()
     for _, labels, pod in pods(evaluated(stack)):
@@ -144,7 +147,7 @@ def test_the_pods_of_gpu_models_and_no_others_ask_for_gpus_and_tolerate_their_no
     assert asking == {"resnet"}
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", IN_AWS)
 def test_no_security_group_lets_the_world_in(stack: str) -> None:
     groups = [it for it in evaluated(stack).resources if "security" in it.type.lower() and it.type.startswith("aws:")]
     assert groups
@@ -153,7 +156,7 @@ def test_no_security_group_lets_the_world_in(stack: str) -> None:
         assert not [value for _, value in values(coming_in) if value in ("0.0.0.0/0", "::/0")], group.name
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", IN_AWS)
 def test_the_load_balancer_admits_the_networks_that_the_stack_file_names(stack: str) -> None:
     service = objects(evaluated(stack), "Service")["ingress", "ingress"]
     assert service["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
@@ -177,7 +180,7 @@ def test_no_input_holds_the_text_of_something_that_was_not_there_or_not_yet_know
                 )
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", IN_AWS)
 def test_every_resource_of_aws_that_can_be_tagged_is(stack: str) -> None:
     tags = {"project": "model-serving", "stack": stack, "managed-by": "pulumi"}
     for resource in evaluated(stack).resources:
@@ -372,7 +375,7 @@ INDEPENDENT: Final = (
 )
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", IN_AWS)
 def test_images_bucket_repositories_and_roles_do_not_wait_for_the_cluster(stack: str) -> None:
     evaluation = evaluated(stack)
     for kind in INDEPENDENT:
@@ -383,7 +386,7 @@ def test_images_bucket_repositories_and_roles_do_not_wait_for_the_cluster(stack:
             assert not waited, f"{called(resource)} waits for {waited}"
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", IN_AWS)
 def test_the_cluster_and_its_nodes_wait_for_no_image_bucket_or_repository(stack: str) -> None:
     evaluation = evaluated(stack)
     for resource in (*evaluation.of_type("eks:index:Cluster"), *evaluation.of_type("eks:index:ManagedNodeGroup")):
@@ -393,7 +396,7 @@ def test_the_cluster_and_its_nodes_wait_for_no_image_bucket_or_repository(stack:
         assert not [it for it in roles if "reader" in it], "a model's role holds the cluster up"
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", IN_AWS)
 def test_models_wait_for_their_role_and_the_mesh(stack: str) -> None:
     evaluation = evaluated(stack)
     for resource in evaluation.of_type("kubernetes:apps/v1:Deployment"):
@@ -411,7 +414,7 @@ def test_what_would_be_lost_for_good_is_protected_where_the_stack_file_says_so(s
     assert bucket.inputs.get("forceDestroy", False) is not protected
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", IN_AWS)
 def test_the_kubeconfig_leaves_the_stack_as_a_secret_alone(stack: str) -> None:
     outputs = evaluated(stack).outputs
     assert "kubeconfig" in outputs
