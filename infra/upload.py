@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, WaiterError
 
-from infra import config, object_store
-from infra.conventions import MODEL_STORE_NAMESPACE
+from infra import config, model_store, object_store
+from infra.conventions import MODEL_STORE_NAMESPACE, Names
 from infra.plan import stack_file
 from infra.plan.stack import ROOT
 from infra.platforms import existing
@@ -40,14 +40,34 @@ def reached(settings: config.Settings) -> Iterator[Reached]:
     """Bring the stack's model store within reach; raises UploadError where that is not possible."""
     match settings.cluster:
         case config.EksCluster():
-            bucket = _output("pulumi", "stack", "output", "bucket", "--stack", settings.stack)
-            yield Reached(bucket=bucket, environment={"AWS_REGION": settings.region or ""})
+            session = boto3.Session(region_name=settings.region)
+            yield Reached(bucket=awaited_bucket(session, settings), environment={"AWS_REGION": settings.region or ""})
         case config.ExistingCluster(object_store=str() as url):
             yield _with_bucket(settings.stack, {"AWS_ENDPOINT_URL_S3": url, **existing.REGION})
         case config.ExistingCluster() as cluster:
             with forwarded(cluster.context) as port:
                 here = {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}"}
                 yield _with_bucket(settings.stack, {**here, **existing.REGION, **existing.ANY_KEYS})
+
+
+def awaited_bucket(session: boto3.Session, settings: config.Settings, seconds: int = 900) -> str:
+    """The stack's bucket in AWS, once it is there: `make up` makes it in its first minutes, before any pod needs it."""
+    try:
+        account = session.client("sts").get_caller_identity()["Account"]
+        if settings.account not in (None, account):
+            raise UploadError(f"account is {settings.account}, and the credentials are of {account}: switch profiles")
+        bucket = model_store.bucket_name(Names(stack=settings.stack), account)
+        print(f"Looking for the bucket {bucket}, which `make up STACK={settings.stack}` makes", flush=True)
+        waiting = {"Delay": 2, "MaxAttempts": max(1, seconds // 2)}
+        session.client("s3").get_waiter("bucket_exists").wait(Bucket=bucket, WaiterConfig=waiting)
+    except WaiterError as error:
+        found = error.last_response.get("Error", {}).get("Code", "")
+        raise UploadError(
+            f"there is no bucket {bucket} within reach ({found}): start `make up STACK={settings.stack}` first"
+        ) from None
+    except (BotoCoreError, ClientError) as error:
+        raise UploadError(f"AWS cannot be asked for the stack's bucket: {error}") from None
+    return bucket
 
 
 @contextmanager
