@@ -75,15 +75,14 @@ class ModelStore:
         raise SyncError(Kind.MISSING, f"s3://{self._bucket}/{self._prefix}/ has no complete version yet")
 
     def is_complete(self, version: int) -> bool:
-        """Whether the version has its manifest."""
+        """Whether the version has its manifest.
+
+        By a list: that an object is not there, S3 says to those alone who may list the whole bucket; others are denied
+        (https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html).
+        """
         with self._explained(self.url(version, MANIFEST)):
-            try:
-                obstore.head(self._client, self._key(version, MANIFEST))
-            except FileNotFoundError as error:
-                if "NoSuchBucket" in str(error):
-                    raise
-                return False
-        return True
+            listed = obstore.list_with_delimiter(self._client, f"{self._prefix}/{version}")
+        return any(it["path"] == self._key(version, MANIFEST) for it in listed["objects"])
 
     def manifest(self, version: int) -> Manifest:
         """The version's manifest; also raises SyncError when there is none, saying what is there instead."""
@@ -92,8 +91,8 @@ class ModelStore:
             try:
                 answer = obstore.get(self._client, self._key(version, MANIFEST))
                 return decode_manifest(bytes(answer.bytes()), url)
-            except FileNotFoundError as error:
-                if "NoSuchBucket" in str(error):
+            except (FileNotFoundError, PermissionDeniedError) as error:
+                if "NoSuchBucket" in str(error) or self.is_complete(version):
                     raise
         versions = self.versions()
         if version in versions:

@@ -84,6 +84,22 @@ class Front:
         return self._spoil(self._times[request.path], answer)
 
 
+class RoleOfOneModel:
+    """S3 as it answers to a role that may read and list one model: what is not there is denied, like all else."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._s3 = Front(endpoint)
+
+    def __call__(self, request: BaseHTTPRequestHandler) -> Answer:
+        url = urlsplit(request.path)
+        (listed,) = parse_qs(url.query).get("prefix", ["models/clothing/"])
+        answer = self._s3(request)
+        if answer[0] == 404 or not listed.startswith("models/clothing/"):
+            denied = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+            return 403, {"Content-Type": "application/xml"}, b"" if request.command == "HEAD" else denied
+        return answer
+
+
 @pytest.fixture
 def model(bucket: Bucket, tmp_path: Path) -> Path:
     files = {f"assets/{number}": str(number).encode() for number in range(20)}
@@ -128,6 +144,29 @@ def test_pod_identitys_credentials_reach_s3_and_rotate_with_their_token(
     assert shown[0] == "first"
     assert set(shown[1:]) == {"second"}
     assert set(front.credentials) <= {(f"KEY{number}", f"session{number}") for number in range(1, len(shown) + 1)}
+
+
+def test_a_role_that_may_list_one_model_alone_is_told_which_versions_there_are(
+    bucket: Bucket, model: Path, tmp_path: Path
+) -> None:
+    bucket.client.put_object(Bucket=bucket.name, Key="models/clothing/7/saved_model.pb", Body=b"without a manifest")
+    with http_server(RoleOfOneModel(bucket.endpoint)) as endpoint:
+        changes = {"AWS_ENDPOINT_URL_S3": endpoint}
+        absent = bucket.failure(tmp_path / "target", "--versions", "5", changes=changes)
+        unfinished = bucket.failure(tmp_path / "target", "--versions", "7", changes=changes)
+    assert "there is no such version (there are: 1, 7)" in absent
+    assert "its upload was not finished" in unfinished
+
+
+def test_a_role_that_may_list_one_model_alone_follows_its_latest_complete_version(
+    bucket: Bucket, model: Path, tmp_path: Path
+) -> None:
+    bucket.client.put_object(Bucket=bucket.name, Key="models/clothing/7/saved_model.pb", Body=b"without a manifest")
+    with http_server(RoleOfOneModel(bucket.endpoint)) as endpoint:
+        changes = {"AWS_ENDPOINT_URL_S3": endpoint}
+        with bucket.sidecar(tmp_path / "target", "--follow", "latest", changes=changes) as (process, url):
+            wait_until_ready(process, url)
+    assert contents(tmp_path / "target" / "1") == contents(model)
 
 
 def test_irsas_token_is_exchanged_for_credentials_that_reach_s3(bucket: Bucket, model: Path, tmp_path: Path) -> None:
