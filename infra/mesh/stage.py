@@ -10,7 +10,7 @@ from pulumi import Input, Output, ResourceOptions
 from pulumi_kubernetes.apiextensions import CustomResource
 
 from infra import charts, config, versions
-from infra.conventions import INGRESS_NAMESPACE
+from infra.conventions import INGRESS_NAMESPACE, PROJECT
 from infra.mesh import admission, authentication, egress, ingress, namespaces, network_policies, values
 from infra.mesh.ingress import Entry
 
@@ -149,16 +149,18 @@ class Mesh(pulumi.ComponentResource):
 
     def _admission(self) -> list[pulumi.Resource]:
         proxy = values.proxy_image(self._args.mirror).partition("@")[0]
+        # Found by its label when something is left, since it is in no namespace.
+        metadata = k8s.meta.v1.ObjectMetaArgs(name=admission.NAME, labels={"app.kubernetes.io/part-of": PROJECT})
         policy = k8s.admissionregistration.v1.ValidatingAdmissionPolicy(
             f"{self._name}-model-images",
-            metadata=k8s.meta.v1.ObjectMetaArgs(name=admission.NAME),
+            metadata=metadata,
             spec=admission.policy([*self._args.repositories, proxy]),
             opts=self._options(),
         )
         where = [namespace.name for namespace in namespaces.model_namespaces(self._args.models)]
         binding = k8s.admissionregistration.v1.ValidatingAdmissionPolicyBinding(
             f"{self._name}-model-images",
-            metadata=k8s.meta.v1.ObjectMetaArgs(name=admission.NAME),
+            metadata=metadata,
             spec=admission.binding(where),
             opts=self._options(policy),
         )
