@@ -13,7 +13,7 @@ from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.core.v1 import PodSpecArgsDict
 
 from app.gateway import routing
-from infra import config, model_pods, pods, versions
+from infra import config, model_pods, pods, routes, versions
 from infra.conventions import GATEWAY_NAMESPACE, GATEWAY_PORT, SERVING_GRPC_PORT, labels
 from infra.mesh import namespace_of
 
@@ -153,6 +153,7 @@ def http_routes(host: str | None, models: Mapping[str, config.Model], mesh_gatew
             "name": name,
             "match": [{"uri": {"prefix": f"/models/{name}/"}, "port": port} for port in _HTTP_PORTS],
             "rewrite": {"uri": "/"},
+            "headers": routes.WITHOUT_KEY,
             "route": [_destination(model_pods.host(name, namespace_of(model)), model.port)],
         }
         for name, model in sorted(models.items())
@@ -260,8 +261,12 @@ class Gateway(pulumi.ComponentResource):
             "AuthorizationPolicy",
             callers(args.ingress_principal, args.load_principal),
         )
-        routes = http_routes(args.host, args.models, args.mesh_gateway)
-        self._object(versions.ISTIO_NETWORKING_API, "VirtualService", routes, service)
+        self._object(
+            versions.ISTIO_NETWORKING_API,
+            "VirtualService",
+            http_routes(args.host, args.models, args.mesh_gateway),
+            service,
+        )
 
         self.ready = [service, deployment]
         self.register_outputs({})

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from infra import config, model_pods
 from infra.conventions import MODELS_NAMESPACE, SERVING_GRPC_PORT
-from infra.mesh.authentication import PREDICTIONS
+from infra.mesh.authentication import API_KEY_HEADER, PREDICTIONS
 from infra.mesh.ingress import authorities
 from infra.model_pods import RUNTIME_LABEL, VERSION_LABEL
 
@@ -45,6 +45,9 @@ def matches(mesh_gateway: str | None, **more: Any) -> list[Spec]:
 
 NO_RETRIES: Final[Spec] = {"attempts": 0}
 """The gateway asks again itself, and knows how often and how long; a second place would multiply the requests."""
+
+WITHOUT_KEY: Final[Spec] = {"request": {"remove": [API_KEY_HEADER]}}
+"""What a client has shown at the door is not for an image that somebody else has made."""
 
 
 def traffic_policy() -> Spec:
@@ -154,6 +157,7 @@ def grpc_container_routes(
             {
                 "match": [{"port": GRPC_PORT}],
                 "retries": NO_RETRIES,
+                "headers": WITHOUT_KEY,
                 "route": [{"destination": {"host": service, "port": {"number": settings.port}}}],
             }
         ],

@@ -6,10 +6,11 @@ import pytest
 
 from app.gateway import routing
 from app.gateway.settings import from_environment
-from infra import config
+from infra import config, routes
 from infra.gateway import pod as gateway_pod
 from infra.gateway import routing_table
 from tests.unit.infra.model_stack import (
+    DIGEST,
     DOOR,
     MODELS,
     PROGRESSIVE,
@@ -136,6 +137,14 @@ def test_requests_go_to_the_gateway_and_those_below_a_containers_path_to_the_con
     assert flask["route"][0]["destination"] == {"host": "flask.models.svc.cluster.local", "port": {"number": 5000}}
     assert lax["route"][0]["destination"]["host"] == "lax.models-baseline.svc.cluster.local"
     assert rest["route"][0]["destination"] == {"host": "gateway.gateway.svc.cluster.local", "port": {"number": 9696}}
+
+
+def test_the_key_that_a_client_shows_at_the_door_goes_to_no_image_of_somebody_else() -> None:
+    flask, lax, _ = spec(all_kinds(), "VirtualService", GATEWAY)["http"]
+    speaks_grpc = config.ContainerModel(runtime="container", image=f"them/it@{DIGEST}", port=9000, protocol="grpc")
+    grpc = routes.grpc_container_routes("it", speaks_grpc, namespace="models", host=None, mesh_gateway="ingress/public")
+    for route in (flask, lax, *grpc["http"]):
+        assert route["headers"]["request"]["remove"] == ["x-api-key"]
 
 
 def test_http_is_not_served_on_the_port_of_grpc() -> None:
