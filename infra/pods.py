@@ -192,4 +192,13 @@ def autoscaler(
         "min_replicas": replicas.min,
         "max_replicas": replicas.max,
         "metrics": [in_flight if accelerator == "gpu" else cpu],
+        # Slowly down: pods that were added before their requests are moved here shall be there when these come.
+        "behavior": {
+            "scale_down": {
+                "policies": [
+                    {"type": "Pods", "value": 1, "period_seconds": 60},
+                    {"type": "Percent", "value": 10, "period_seconds": 60},
+                ]
+            }
+        },
     }

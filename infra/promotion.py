@@ -118,6 +118,15 @@ class Access:
     context: str | None = None
 
 
+def api_client(props: Mapping[str, Any]) -> Any:
+    """A client of the API server that a resource was given the access to."""
+    from kubernetes import config  # noqa: PLC0415
+
+    if props.get("kubeconfig"):
+        return config.new_client_from_config_dict(json.loads(props["kubeconfig"]))
+    return config.new_client_from_config(context=props["context"])
+
+
 class PromotionProvider(ResourceProvider):
     """What Pulumi does with a promotion: make it by waiting for it, and nothing to take it away."""
 
@@ -147,12 +156,9 @@ class Cluster:
 
     def __init__(self, props: Mapping[str, Any]) -> None:
         # Only where there is a cluster to ask: it takes half a second to import.
-        from kubernetes import client, config  # noqa: PLC0415
+        from kubernetes import client  # noqa: PLC0415
 
-        if props.get("kubeconfig"):
-            api = config.new_client_from_config_dict(json.loads(props["kubeconfig"]))
-        else:
-            api = config.new_client_from_config(context=props["context"])
+        api = api_client(props)
         self._canaries = client.CustomObjectsApi(api)
         self._events = client.CoreV1Api(api)
         self._namespace, self._name = props["namespace"], props["name"]

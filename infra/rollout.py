@@ -9,7 +9,7 @@ import pulumi_kubernetes as k8s
 from pulumi import ResourceOptions
 from pulumi_kubernetes.apiextensions import CustomResource
 
-from infra import canary, charts, config, gateway, promotion, routes, versions
+from infra import canary, charts, config, gateway, handover, model_pods, promotion, routes, versions
 from infra.conventions import GATEWAY_NAMESPACE, MODELS_NAMESPACE, MONITORING_NAMESPACE
 from infra.mesh import namespace_of
 from infra.serving import Revision, Workload
@@ -31,7 +31,7 @@ class RolloutArgs:
     prometheus_address: str
     mirror: str | None
     access: promotion.Access
-    """How the wait for a promotion reaches the API server."""
+    """How the waits for pods and promotions reach the API server."""
     after: Sequence[pulumi.Resource]
     """What the objects of the mesh wait for."""
     monitoring: Sequence[pulumi.Resource]
@@ -105,7 +105,7 @@ class Rollout(pulumi.ComponentResource):
                 self._object(versions.ISTIO_NETWORKING_API, "VirtualService", model, spec, namespace=where)
 
     def _weighted(self, model: str, settings: config.TensorflowModel) -> None:
-        """The subsets wait for nothing, the routes for the subsets and for pods to serve what they bring."""
+        """The subsets wait for nothing, the routes for the subsets and for as many pods as they send requests to."""
         networking = versions.ISTIO_NETWORKING_API
         subsets = [
             self._object(
@@ -116,8 +116,24 @@ class Rollout(pulumi.ComponentResource):
             )
             for version in routes.shares(settings)
         ]
+        handovers = [
+            handover.Handover(
+                f"{self._name}-{model}-{routes.subset(version)}",
+                namespace=MODELS_NAMESPACE,
+                model=model,
+                workload=model_pods.workload_name(model, version),
+                percent=percent,
+                most=settings.replicas.max,
+                access=self._args.access,
+                # Deleted before these, so that they stay while requests may still come.
+                opts=ResourceOptions(parent=self, depends_on=[*subsets, *self._args.workloads[model].ready]),
+            )
+            for version, percent in routes.shares(settings).items()
+        ]
         spec = routes.virtual_service(model, settings, host=self._host, mesh_gateway=self._grpc_gateway)
-        self._object(networking, "VirtualService", model, spec, *subsets, *self._args.workloads[model].ready)
+        self._object(
+            networking, "VirtualService", model, spec, *subsets, *self._args.workloads[model].ready, *handovers
+        )
 
     def _flagger(self, *, load: bool) -> list[pulumi.Resource]:
         """Flagger with what it judges by; whoever depends on it is deleted before it."""

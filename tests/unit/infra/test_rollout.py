@@ -37,7 +37,11 @@ def _routes(name: str) -> dict[str, dict[str, Any]]:
 def test_a_moved_weight_changes_that_models_routes_and_nothing_else() -> None:
     moved = {**WEIGHTED, "canary": {"strategy": "weighted", "weight": 60}}
     before, after = (model_stack({"clothing": STABLE, "digits": it}) for it in (WEIGHTED, moved))
-    assert changed(before, after) == {"VirtualService rollout-digits"}
+    assert changed(before, after) == {
+        "VirtualService rollout-digits",
+        "Handover rollout-digits-v1",
+        "Handover rollout-digits-v2",
+    }
 
 
 def test_the_weights_are_the_stack_files() -> None:
@@ -72,6 +76,8 @@ def test_promoting_a_canary_takes_away_only_what_is_not_used_any_more() -> None:
         *(f"{kind} serving-digits-v1" for kind in ("ConfigMap", "Deployment", "PodDisruptionBudget", "Service")),
         "HorizontalPodAutoscaler serving-digits-v1",
         "DestinationRule rollout-digits-v1",
+        "Handover rollout-digits-v1",
+        "Handover rollout-digits-v2",
         "VirtualService rollout-digits",
         "ConfigMap gateway-routing-table",
     }
