@@ -19,6 +19,7 @@ from infra.plan.evaluate import Evaluation
 from infra.plan.stack import ROOT, evaluate_stack
 from tests.machinery import crds
 from tests.machinery.binaries import GoMissingError
+from tests.machinery.charts import releases_of, rendered
 from tests.machinery.client import Client
 from tests.machinery.control_plane import ControlPlane
 from tests.machinery.nodes import nodes_of
@@ -41,14 +42,28 @@ class Cluster:
     plane: ControlPlane
     client: Client
 
+    @functools.cached_property
+    def releases(self) -> dict[str, Manifest]:
+        """The inputs of the Helm releases whose charts are at hand, by the chart's name."""
+        return releases_of(self.evaluation)
+
+    @functools.cached_property
+    def of_charts(self) -> list[Manifest]:
+        """The objects of these charts, each in the namespace of its release unless it names another."""
+        return [
+            {**manifest, "metadata": {"namespace": release["namespace"], **manifest["metadata"]}}
+            for release in self.releases.values()
+            for manifest in rendered(release)
+        ]
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_running] = contextlib.ExitStack()
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
     """End what was started here: at a fixture's end, waiting for the other workers would count as a test's time."""
-    config.stash[_running].close()
+    session.config.stash[_running].close()
 
 
 @pytest.fixture(scope="session", params=STACKS)
@@ -78,9 +93,15 @@ def _run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def program(cluster: Cluster) -> Cluster:
-    """The cluster with the whole program applied; again by each worker, which changes nothing."""
+    """The cluster with the whole program applied, and with whom the pods of the charts at hand are and what they may.
+
+    Each worker applies it again, which changes nothing.
+    """
     for manifest in cluster.objects:
         cluster.client.apply(manifest)
+    for manifest in cluster.of_charts:
+        if manifest["kind"] == "ServiceAccount" or manifest["apiVersion"].startswith("rbac."):
+            cluster.client.apply(manifest)
     return cluster
 
 

@@ -29,19 +29,26 @@ class Client:
     def apply(self, manifest: Manifest, *, manager: str = _MANAGER, dry_run: bool = False) -> dict[str, Any]:
         """Server-side apply with strict field validation; returns the object. Raises RefusedError."""
         resource = self._resource(manifest["apiVersion"], manifest["kind"])
-        options = {"field_manager": manager, "force_conflicts": True, **({"dry_run": "All"} if dry_run else {})}
-        return self._asked(
-            lambda: resource.server_side_apply(
-                body=dict(manifest), query_params=[("fieldValidation", "Strict")], **options
-            )
-        )
+        options = {"field_manager": manager, "force_conflicts": True, **_how(dry_run)}
+        place = manifest["metadata"].get("namespace")
+        return self._asked(lambda: resource.server_side_apply(body=dict(manifest), namespace=place, **options))
 
-    def create(self, manifest: Manifest) -> dict[str, Any]:
+    def create(self, manifest: Manifest, *, dry_run: bool = False) -> dict[str, Any]:
         """Make an object with strict field validation; returns it as the server has it. Raises RefusedError."""
         resource = self._resource(manifest["apiVersion"], manifest["kind"])
-        namespace = manifest.get("metadata", {}).get("namespace")
-        query = [("fieldValidation", "Strict")]
-        return self._asked(lambda: resource.create(body=dict(manifest), namespace=namespace, query_params=query))
+        place = manifest.get("metadata", {}).get("namespace")
+        return self._asked(lambda: resource.create(body=dict(manifest), namespace=place, **_how(dry_run)))
+
+    def patch(self, manifest: Manifest, *, subresource: str | None = None, dry_run: bool = False) -> dict[str, Any]:
+        """Strategic merge patch of the object that the manifest names, or of a subresource. Raises RefusedError."""
+        resource = self._resource(manifest["apiVersion"], manifest["kind"])
+        metadata = manifest["metadata"]
+        path = resource.path(name=metadata["name"], namespace=metadata.get("namespace"))
+        path = f"{path}/{subresource}" if subresource else path
+        kind = "application/strategic-merge-patch+json"
+        return self._asked(
+            lambda: self._client.request("patch", path, body=dict(manifest), content_type=kind, **_how(dry_run))
+        )
 
     def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None:
         """An object, or nothing where there is none."""
@@ -89,6 +96,10 @@ def eventually(value: Callable[[], T | None], what: str, seconds: float = _PATIE
             return answer
         assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
         time.sleep(0.1)
+
+
+def _how(dry_run: bool) -> dict[str, Any]:
+    return {"query_params": [("fieldValidation", "Strict")], **({"dry_run": "All"} if dry_run else {})}
 
 
 def _message(error: DynamicApiError) -> str:

@@ -6,6 +6,7 @@ Simulated by kwok: nodes and kubelets. No container runs, no packet flows, and a
 
 import os
 import secrets
+import shutil
 import ssl
 import urllib.error
 import urllib.request
@@ -101,6 +102,8 @@ def control_plane(folder: Path, nodes: Sequence[Mapping[str, Any]] = ()) -> Iter
             lambda: client.get("v1", "ServiceAccount", "default", "default") is not None, "a service account"
         )
         yield plane
+    # The logs stay; what etcd has set aside for itself is large.
+    shutil.rmtree(folder / "etcd")
 
 
 def _api_server(folder: Path, programs: Processes) -> ControlPlane:

@@ -19,12 +19,6 @@ def objects_of(evaluation: Evaluation) -> list[Manifest]:
     return [resolved(resource.inputs, evaluation) for resource in resources]
 
 
-def charts_of(evaluation: Evaluation) -> dict[str, Manifest]:
-    """The inputs of every Helm release, by the chart's name."""
-    releases = evaluation.of_type("kubernetes:helm.sh/v3:Release")
-    return {it.inputs["name"]: resolved(it.inputs, evaluation) for it in releases}
-
-
 def resolved(value: Any, evaluation: Evaluation) -> Any:
     """A value of an evaluation, plain: a secret as what it is, a reference as what a provider could answer.
 
