@@ -59,7 +59,7 @@ def tags(stack: str, extra: Mapping[str, str]) -> dict[str, str]:
     return {**extra, "project": PROJECT, "stack": stack, "managed-by": "pulumi"}
 
 
-def labels(*, app: str, version: int | None = None) -> dict[str, str]:
+def labels(*, app: str, version: int | str | None = None) -> dict[str, str]:
     """The recommended labels of a Kubernetes object.
 
     Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/

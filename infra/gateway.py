@@ -66,7 +66,10 @@ def _versions(name: str, model: config.TensorflowModel) -> list[dict[str, Any]]:
     if isinstance(model.canary, config.Progressive):
         # Which version that is, Flagger decides.
         return [{"role": "stable", "address": _address(name)}]
-    roles = {"stable": model.versions.stable, "canary": model.versions.canary}
+    if model.follow:
+        # Which version that is, the model store decides.
+        return [{"role": "stable", "address": _address(model_pods.workload_name(name, model.stable))}]
+    roles = {"stable": model.stable, "canary": model.second}
     return [
         {"version": version, "role": role, "address": _address(model_pods.workload_name(name, version))}
         for role, version in roles.items()

@@ -44,9 +44,14 @@ _CONFIG: Final = "/etc/serving/models"
 _GRACE_SECONDS: Final = 30
 
 
-def workload_name(model: str, version: int) -> str:
+def suffix(version: config.Version) -> str:
+    """How a version is called in names: ``v1``, or ``latest``."""
+    return version if version == "latest" else f"v{version}"
+
+
+def workload_name(model: str, version: config.Version) -> str:
     """The name of what serves one version: ``clothing-v1``."""
-    return f"{model}-v{version}"
+    return f"{model}-{suffix(version)}"
 
 
 def progressive_name(model: str) -> str:
@@ -63,23 +68,24 @@ def host(service: str, namespace: str = MODELS_NAMESPACE) -> str:
     return f"{service}.{namespace}.svc.cluster.local"
 
 
-def pod_labels(model: str, settings: config.Model, version: int | None = None) -> dict[str, str]:
+def pod_labels(model: str, settings: config.Model, version: config.Version | None = None) -> dict[str, str]:
     """The labels of a model's pods."""
     return {**labels(app=model, version=version), MODEL_LABEL: model, RUNTIME_LABEL: settings.runtime}
 
 
-def models_config(model: str, version: int) -> str:
-    """TensorFlow Serving's list of models: this one, in this version and no other.
+def models_config(model: str, version: config.Version) -> str:
+    """TensorFlow Serving's list of models: this one, in this version and no other, or in the latest on the disk.
 
     Source: https://www.tensorflow.org/tfx/serving/serving_config
     """
+    policy = "latest { num_versions: 1 }" if version == "latest" else f"specific {{ versions: {version} }}"
     return (
         "model_config_list {\n"
         "  config {\n"
         f'    name: "{model}"\n'
         f'    base_path: "{_MODELS}/{model}"\n'
         '    model_platform: "tensorflow"\n'
-        f"    model_version_policy {{ specific {{ versions: {version} }} }}\n"
+        f"    model_version_policy {{ {policy} }}\n"
         "  }\n"
         "}\n"
     )
@@ -113,7 +119,7 @@ def tensorflow_pod(
     model: str,
     settings: config.TensorflowModel,
     *,
-    version: int,
+    version: config.Version,
     serving_image: Input[str],
     model_sync_image: Input[str],
     bucket: Input[str],
@@ -131,7 +137,7 @@ def tensorflow_pod(
         "termination_grace_period_seconds": _GRACE_SECONDS,
         "init_containers": [sync],
         "volumes": [
-            {"name": "models", "empty_dir": {"size_limit": settings.disk}},
+            {"name": "models", "empty_dir": {"size_limit": _room(settings)}},
             {"name": "config", "config_map": {"name": config_map}},
         ],
     }
@@ -155,7 +161,7 @@ def _pod(model: str, settings: config.Model, container: ContainerArgsDict) -> Po
 def _model_sync(
     model: str,
     settings: config.TensorflowModel,
-    version: int,
+    version: config.Version,
     *,
     image: Input[str],
     bucket: Input[str],
@@ -172,8 +178,7 @@ def _model_sync(
             bucket,
             "--model",
             model,
-            "--versions",
-            str(version),
+            *(["--follow", "latest"] if version == "latest" else ["--versions", str(version)]),
             "--directory",
             f"{_MODELS}/{model}",
             "--port",
@@ -185,10 +190,16 @@ def _model_sync(
         "ports": [pods.port(MODEL_SYNC_PORT_NAME, MODEL_SYNC_PORT)],
         "startup_probe": pods.until_ready(pods.http_probe("/readyz", MODEL_SYNC_PORT), period=1),
         "liveness_probe": pods.http_probe("/livez", MODEL_SYNC_PORT, period=10),
-        "resources": pods.resources(config.Resources(cpu="100m", memory="256Mi"), disk=settings.disk),
+        "resources": pods.resources(config.Resources(cpu="100m", memory="256Mi"), disk=_room(settings)),
         "security_context": pods.restricted_container(),
         "volume_mounts": [{"name": "models", "mount_path": _MODELS}],
     }
+
+
+def _room(settings: config.TensorflowModel) -> str:
+    """For all that model-sync has on the disk at once: while it follows, two versions and the next."""
+    count, unit = settings.disk[:-2], settings.disk[-2:]
+    return f"{int(count) * 3}{unit}" if settings.follow else settings.disk
 
 
 def _serving(settings: config.TensorflowModel, image: Input[str]) -> ContainerArgsDict:

@@ -40,9 +40,9 @@ class Outputs:
         served: dict[str, Any] = {"accelerator": model.accelerator}
         if isinstance(model, config.ContainerModel):
             return {**served, "image": model.image}
-        served["stable"] = model.versions.stable
-        if model.versions.canary is not None and isinstance(model.canary, config.Weighted):
-            served["canary"] = {"version": model.versions.canary, "weight": model.canary.weight}
+        served["stable"] = model.stable
+        if model.second is not None and isinstance(model.canary, config.Weighted):
+            served["canary"] = {"version": model.second, "weight": model.canary.weight}
         if model.input is not None:
             served["url"] = Output.concat(self.url, f"/models/{name}/predict")
         return served

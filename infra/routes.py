@@ -22,9 +22,9 @@ _GET_STATUS: Final = "/tensorflow.serving.ModelService/GetModelStatus"
 _MESH: Final = "mesh"
 
 
-def subset(version: int) -> str:
-    """The name of a version in routes: ``v1``."""
-    return f"v{version}"
+def subset(version: config.Version) -> str:
+    """The name of a version in routes: ``v1``, or ``latest``."""
+    return model_pods.suffix(version)
 
 
 def gateways(mesh_gateway: str | None) -> list[str]:
@@ -71,7 +71,7 @@ def traffic_policy() -> Spec:
     }
 
 
-def destination_rule(model: str, version: int) -> Spec:
+def destination_rule(model: str, version: config.Version) -> Spec:
     """One version as a subset of its model's Service; Istio joins a host's rules into one.
 
     A rule for each version, so that a new version's subset is there before the first route to it, and an old one's
@@ -85,14 +85,14 @@ def destination_rule(model: str, version: int) -> Spec:
     }
 
 
-def shares(model: config.TensorflowModel) -> dict[int, int]:
+def shares(model: config.TensorflowModel) -> dict[config.Version, int]:
     """Percent of the requests for each version."""
     match model:
         case config.TensorflowModel(
             versions=config.Versions(canary=int() as version), canary=config.Weighted(weight=weight)
         ):
-            return {model.versions.stable: 100 - weight, version: weight}
-    return {model.versions.stable: 100}
+            return {model.stable: 100 - weight, version: weight}
+    return {model.stable: 100}
 
 
 def virtual_service(
@@ -100,7 +100,7 @@ def virtual_service(
 ) -> Spec:
     """The routes to a model's versions; with a ``mesh_gateway``, from the door too."""
 
-    def destination(version: int) -> Spec:
+    def destination(version: config.Version) -> Spec:
         port = {"number": SERVING_GRPC_PORT}
         return {"destination": {"host": model_pods.host(model), "subset": subset(version), "port": port}}
 

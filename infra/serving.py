@@ -100,7 +100,7 @@ class Serving(pulumi.ComponentResource):
 
     def _weighted(self, model: str, settings: config.TensorflowModel, after: Sequence[pulumi.Resource]) -> Workload:
         """A Deployment for each version; the shares of the requests are the routes' business."""
-        versions = [version for version in (settings.versions.stable, settings.versions.canary) if version]
+        versions = [version for version in (settings.stable, settings.second) if version]
         ready: list[pulumi.Resource] = [self._service(model, settings, model, {MODEL_LABEL: model}, _TENSORFLOW_PORTS)]
         for version in versions:
             workload = workload_name(model, version)
@@ -128,7 +128,7 @@ class Serving(pulumi.ComponentResource):
 
         The Service is there for its name, by which the model is called: the routes lead to Flagger's own.
         """
-        version = settings.versions.stable
+        version = settings.stable
         configuration = model_pods.models_config(model, version)
         labels = model_pods.pod_labels(model, settings, version)
         annotations = model_pods.tensorflow_annotations(configuration)
@@ -172,7 +172,7 @@ class Serving(pulumi.ComponentResource):
         return Workload(ready=(self._service(model, settings, model, own, [port]), deployment))
 
     def _tensorflow_pod(
-        self, model: str, settings: config.TensorflowModel, version: int, config_map: str
+        self, model: str, settings: config.TensorflowModel, version: config.Version, config_map: str
     ) -> PodSpecArgsDict:
         return model_pods.tensorflow_pod(
             model,

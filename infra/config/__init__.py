@@ -13,6 +13,7 @@ from infra.config.models import (
     Output,
     Progressive,
     TensorflowModel,
+    Version,
     Versions,
     Weighted,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "TensorflowModel",
+    "Version",
     "Versions",
     "Weighted",
     "api_keys",

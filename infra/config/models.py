@@ -7,6 +7,9 @@ from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 from infra.config.part import Part, Range, Resources, named_twice
 from infra.config.types import Accelerator, ImageByDigest, Memory, Percent, Pixels, PortNumber, Positive, UrlPath
 
+Version = int | Literal["latest"]
+"""What a model's pods serve: a number of the model store, or the highest there is."""
+
 
 class Versions(Part):
     """Which versions of a model are served; a number is a folder of the model store."""
@@ -115,8 +118,11 @@ class TensorflowModel(_Model):
     """A SavedModel on TF Serving, which is what a model without runtime is."""
 
     runtime: Literal["tensorflow"] = "tensorflow"
-    versions: Versions
+    versions: Versions | None = None
     """Which versions are served."""
+    follow: Literal["latest"] | None = None
+    """Instead of versions: the highest complete one is served, and each newer one as soon as it was uploaded, without a
+    deployment; for trying things, since the stack file neither says nor takes back what is served."""
     canary: Annotated[Weighted | Progressive, Field(discriminator="strategy")] | None = None
     """How a new version is tried; without one, it replaces the old as soon as its pods are ready."""
     input: Input | None = None
@@ -124,7 +130,29 @@ class TensorflowModel(_Model):
     output: Output | None = None
     """What the gateway makes of the model's answer."""
     disk: Memory = "4Gi"
-    """Room for a version's files on the machine's disk; a pod that takes more is evicted."""
+    """Room for a version's files on the machine's disk, three times that with follow; a pod that takes more is
+    evicted."""
+
+    @property
+    def stable(self) -> Version:
+        """What is served, but for a canary's share."""
+        return self.versions.stable if self.versions else "latest"
+
+    @property
+    def second(self) -> int | None:
+        """The version that a weighted canary tries."""
+        return self.versions.canary if self.versions else None
+
+    @model_validator(mode="after")
+    def _versions_or_follow(self) -> Self:
+        """A model has versions or follow, and with follow no canary."""
+        if self.versions and self.follow:
+            raise ValueError("follow is latest with versions: the stack file names versions, or follows; remove one")
+        if not self.versions and not self.follow:
+            raise ValueError("versions is missing: it must be a mapping with stable, or set follow to latest")
+        if self.follow and self.canary:
+            raise ValueError("canary with follow: every new version gets all requests; remove canary, or name versions")
+        return self
 
     @model_validator(mode="after")
     def _input_and_output(self) -> Self:
@@ -136,17 +164,15 @@ class TensorflowModel(_Model):
     @model_validator(mode="after")
     def _versions_for_the_canary(self) -> Self:
         """versions.canary goes with a weighted canary; a progressive one follows versions.stable."""
-        if isinstance(self.canary, Weighted) and self.versions.canary is None:
+        if isinstance(self.canary, Weighted) and self.second is None:
             raise ValueError("canary.strategy is weighted without versions.canary: a weight is shared by two versions")
-        if isinstance(self.canary, Progressive) and self.versions.canary is not None:
+        if isinstance(self.canary, Progressive) and self.second is not None:
             raise ValueError(
                 "canary.strategy is progressive with versions.canary: raise versions.stable instead, Flagger does the"
                 " rest"
             )
-        if self.canary is None and self.versions.canary is not None:
-            raise ValueError(
-                f"versions.canary is {self.versions.canary} without canary: say canary.strategy and canary.weight"
-            )
+        if self.canary is None and self.second is not None:
+            raise ValueError(f"versions.canary is {self.second} without canary: say canary.strategy and canary.weight")
         return self
 
 

@@ -111,6 +111,13 @@ def _known_clients(settings: Settings) -> Iterator[str]:
         )
 
 
+def _nothing_followed(settings: Settings) -> Iterator[str]:
+    """With protect, no model has follow: what is served stands in the stack file, where it was looked at."""
+    for name, model in settings.models.items():
+        if settings.protect and isinstance(model, TensorflowModel) and model.follow:
+            yield f"models.{name}.follow is latest and protect is true: name versions.stable instead"
+
+
 def _public_over_tls(settings: Settings) -> Iterator[str]:
     """With protect, a public ingress has a certificate: keys and tokens do not cross the internet in the clear."""
     if settings.protect and settings.ingress.public and settings.ingress.certificate_arn is None:
@@ -146,6 +153,7 @@ RULES: Final[tuple[Callable[[Settings], Iterator[str]], ...]] = (
     _nodes_of_its_own,
     _closed_api,
     _known_clients,
+    _nothing_followed,
     _public_over_tls,
     _certificate_is_here,
     _grpc_over_tls,

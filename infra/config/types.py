@@ -130,8 +130,8 @@ ModelName = Annotated[
     str,
     _dns_label(conventions.MODEL_NAME_MAX),
     Rule(
-        "a name that does not end in -v and a number, -primary, -canary or -progressive, as those of versions do",
-        lambda model: re.search(r"-(v[0-9]+|primary|canary|progressive)$", model) is None,
+        "a name that does not end as versions do, in -v and a number, -primary, -canary, -progressive or -latest",
+        lambda model: re.search(r"-(v[0-9]+|primary|canary|progressive|latest)$", model) is None,
     ),
     Rule(
         f"a name that nothing else beside the models has ({', '.join(conventions.NOT_FOR_MODELS)})",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pulumi
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from infra import config
@@ -99,6 +99,7 @@ ANYTHING = st.recursive(
 )
 
 
+@settings(deadline=None)
 @example(place=("cluster",), value="\x85")  # A line break that is neither \r nor \n.
 @given(place=st.sampled_from(list(places(MINIMAL))), value=ANYTHING)
 def test_whatever_stands_at_any_place_is_taken_or_refused_in_lines_that_name_the_file(

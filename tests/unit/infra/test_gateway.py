@@ -13,6 +13,7 @@ from tests.unit.infra.model_stack import (
     DIGEST,
     DOOR,
     MODELS,
+    PICTURE,
     PROGRESSIVE,
     STABLE,
     WEIGHTED,
@@ -58,6 +59,12 @@ def test_every_address_of_the_routing_table_is_a_service_of_the_stack_or_of_flag
 def test_the_version_of_a_progressive_model_is_left_to_the_servers_that_answer_for_it() -> None:
     (version,) = _table(MODELS).models["faces"].versions
     assert (version.version, version.address) == (None, "faces.models.svc.cluster.local:8500")
+
+
+def test_which_version_a_model_that_follows_serves_is_left_to_its_server() -> None:
+    (version,) = _table({"clothing": {**PICTURE, "follow": "latest"}}).models["clothing"].versions
+    assert (version.version, version.role) == (None, "stable")
+    assert version.address.startswith("clothing-latest.models.")
 
 
 def test_a_table_that_the_gateway_would_refuse_is_refused_before_anything_is_made() -> None:

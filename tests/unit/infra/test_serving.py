@@ -9,6 +9,7 @@ from infra.model_pods import config_checksum, models_config, pod_labels, workloa
 from tests.unit.infra.model_stack import (
     DIGEST,
     GPU,
+    PICTURE,
     PROGRESSIVE,
     STABLE,
     WEIGHTED,
@@ -53,6 +54,32 @@ def test_a_pod_is_told_exactly_its_own_version_by_both_of_its_containers() -> No
     configuration = objects(all_kinds(), "ConfigMap")["models/digits-v2"].inputs["data"]["models.config"]
     assert configuration == models_config("digits", 2)
     assert "versions: 2 " in configuration
+
+
+def test_a_model_that_follows_is_served_in_the_latest_version_on_its_disk_which_holds_three() -> None:
+    following = model_stack({"clothing": {**PICTURE, "follow": "latest", "disk": "2Gi"}})
+    (name,) = (it for it in objects(following, "Deployment") if it.startswith("models/"))
+    assert name == "models/clothing-latest"
+    found = pod(following, name)
+    (sync,) = found["initContainers"]
+    assert sync["args"][sync["args"].index("--follow") + 1] == "latest"
+    assert "--versions" not in sync["args"]
+    configuration = objects(following, "ConfigMap")[name].inputs["data"]["models.config"]
+    assert "model_version_policy { latest { num_versions: 1 } }" in configuration
+    (models,) = (volume for volume in found["volumes"] if volume["name"] == "models")
+    assert models["emptyDir"] == {"sizeLimit": "6Gi"}
+    assert sync["resources"]["requests"]["ephemeral-storage"] == "6Gi"
+
+
+def test_a_model_that_follows_is_routed_to_whatever_it_serves() -> None:
+    following = model_stack({"clothing": {**PICTURE, "follow": "latest"}})
+    (rule,) = objects(following, "DestinationRule").values()
+    (subset,) = rule.inputs["spec"]["subsets"]
+    (deployment,) = (it for name, it in objects(following, "Deployment").items() if name.startswith("models/"))
+    labels = deployment.inputs["spec"]["template"]["metadata"]["labels"]
+    assert subset["labels"].items() <= labels.items()
+    routes = objects(following, "VirtualService")["models/clothing"].inputs["spec"]["http"]
+    assert {route["route"][0]["destination"]["subset"] for route in routes} == {subset["name"]}
 
 
 def test_the_folder_that_model_sync_fills_is_the_one_that_the_server_reads_and_cannot_write() -> None:
