@@ -44,6 +44,7 @@ def build(settings: config.Settings) -> Outputs:
             kubernetes=platform.kubernetes,
             after=platform.machines,
             mirror=mirror,
+            distribution=platform.distribution,
             models=models,
             ingress=settings.ingress,
             image_hosts=settings.image_hosts,

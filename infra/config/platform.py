@@ -120,6 +120,8 @@ class ExistingCluster(Part):
     kind: Literal["existing"]
     context: str
     """The kubeconfig context; no other is ever touched."""
+    distribution: Literal["k3d", "k3s", "microk8s", "minikube"] | None = None
+    """What made the cluster, where it keeps the network's files in places of its own; kind does not."""
     registry: RegistryAddress
     """Where images are pushed to and pulled from."""
     object_store: S3Api | None = None

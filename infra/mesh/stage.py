@@ -31,6 +31,8 @@ class MeshArgs:
     model_store: egress.ModelStoreAccess
     repositories: Sequence[Input[str]]
     """The image repositories, without tag or digest, that the models' pods are made from."""
+    distribution: str | None = None
+    """The cluster's, where Istio has to know it."""
     api_keys: Output[Sequence[str]] | None = None
     """The keys of clients; needed where the stack file says that they come with one."""
 
@@ -116,7 +118,7 @@ class Mesh(pulumi.ComponentResource):
         base = self._release(versions.ISTIO_BASE, namespaces.SYSTEM, {})
         istiod = self._release(versions.ISTIOD, namespaces.SYSTEM, values.istiod(mirror), base, *after)
         # Beside istiod, not after it: neither needs the other to start.
-        cni = self._release(versions.ISTIO_CNI, namespaces.CNI, values.cni(mirror), *after)
+        cni = self._release(versions.ISTIO_CNI, namespaces.CNI, values.cni(mirror, self._args.distribution), *after)
         return istiod, cni
 
     def _object(self, api: str, kind: str, namespace: str, name: str, spec: Mapping[str, Any]) -> CustomResource:

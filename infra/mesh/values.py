@@ -66,9 +66,13 @@ def istiod(mirror: str | None) -> Values:
     }
 
 
-def cni(mirror: str | None) -> Values:
-    """What redirects pods' traffic to their proxies, so that no pod needs the right to do so itself."""
-    return {"global": {**_from(mirror), "logAsJson": True}}
+def cni(mirror: str | None, distribution: str | None = None) -> Values:
+    """What redirects pods' traffic to their proxies, so that no pod needs the right to do so itself.
+
+    Where a distribution keeps the network's files: https://istio.io/latest/docs/setup/additional-setup/cni/
+    """
+    platform = {"platform": distribution} if distribution else {}
+    return {"global": {**_from(mirror), **platform, "logAsJson": True}}
 
 
 def gateway() -> Values:

@@ -30,6 +30,7 @@ def make(settings: config.Settings, cluster_settings: config.ExistingCluster) ->
         cluster=cluster.name,
         kubernetes=cluster.kubernetes,
         access=promotion.Access(context=cluster_settings.context),
+        distribution=cluster_settings.distribution,
         metrics_server=cluster_settings.metrics_server,
         entry=lambda _: NodePorts(host=cluster_settings.node_host),
         registry=LocalRegistry(cluster_settings.registry),

@@ -22,6 +22,8 @@ class Platform:
     kubernetes: k8s.Provider
     access: promotion.Access
     """How the API server is reached by others than the provider."""
+    distribution: str | None = None
+    """The cluster's, where the mesh has to know it."""
     machines: Sequence[pulumi.Resource] = ()
     """What pods wait for."""
     metrics_server: Literal["install", "install-without-kubelet-tls", "present"]

@@ -80,6 +80,13 @@ def test_only_platforms_tell_one_kind_of_cluster_from_the_other() -> None:
         assert not names & {"EksCluster", "ExistingCluster"} or file.name == "cluster.py", file
 
 
+def test_a_distribution_that_keeps_the_networks_files_elsewhere_is_told_to_the_mesh() -> None:
+    evaluation = edited("kind", lambda it: it["cluster"].update(distribution="k3d"))
+    for stack, told in ((evaluation, "k3d"), (kind(), None)):
+        release = named(stack, "kubernetes:helm.sh/v3:Release", "mesh-cni")
+        assert release.inputs["values"]["global"].get("platform") == told
+
+
 # --- The kind cluster that is offered --------------------------------------------------------------------------------
 
 
