@@ -15,6 +15,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.conventions import PROJECT
+from infra.iam import partition
 from infra.model_store import refuse_plain_http
 
 KEY_ALIAS = f"alias/{PROJECT}-state"
@@ -60,8 +61,15 @@ def bootstrap(session: boto3.Session, account: str | None, say: Callable[[str], 
         raise BootstrapError(f"the credentials are of account {actual}, not of {account}: switch to that one's profile")
     state = State(account=actual, region=session.region_name)
     say(f"account {actual}, region {state.region}")
+    s3 = session.client("s3")
+    there = _is_there(s3, state)
     key = _ensure_key(session.client("kms"), say)
-    _ensure_bucket(session.client("s3"), state, key, say)
+    if there:
+        say(f"bucket {state.bucket} is there")
+    else:
+        _make_bucket(s3, state, say)
+    _close_bucket(s3, state, key)
+    say("closed to the public, versioned, encrypted, TLS alone")
     return state
 
 
@@ -69,6 +77,11 @@ def _ensure_key(kms: Any, say: Callable[[str], None]) -> str:
     """The ARN of the key behind the alias."""
     try:
         key = kms.describe_key(KeyId=KEY_ALIAS)["KeyMetadata"]
+        if key["KeyState"] != "Enabled":
+            raise BootstrapError(
+                f"key {KEY_ALIAS} is {key['KeyState']}: what it encrypted cannot be read; cancel its deletion and"
+                " enable it"
+            )
         say(f"key {KEY_ALIAS} is there")
     except kms.exceptions.NotFoundException:
         key = kms.create_key(Description=f"State and secrets of {PROJECT}'s stacks")["KeyMetadata"]
@@ -78,19 +91,27 @@ def _ensure_key(kms: Any, say: Callable[[str], None]) -> str:
     return str(key["Arn"])
 
 
-def _ensure_bucket(s3: Any, state: State, key: str, say: Callable[[str], None]) -> None:
-    bucket = {"Bucket": state.bucket, "ExpectedBucketOwner": state.account}
+def _is_there(s3: Any, state: State) -> bool:
+    """Whether the bucket is there and ours."""
     try:
-        s3.head_bucket(**bucket)
-        say(f"bucket {state.bucket} is there")
+        s3.head_bucket(Bucket=state.bucket, ExpectedBucketOwner=state.account)
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
             raise BootstrapError(f"bucket {state.bucket} belongs to another account, or may not be seen") from None
-        # us-east-1 is the one region that may not be named:
-        # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
-        place = {} if state.region == "us-east-1" else {"LocationConstraint": state.region}
-        s3.create_bucket(Bucket=state.bucket, **({"CreateBucketConfiguration": place} if place else {}))
-        say(f"bucket {state.bucket} made")
+        return False
+    return True
+
+
+def _make_bucket(s3: Any, state: State, say: Callable[[str], None]) -> None:
+    # us-east-1 is the one region that may not be named:
+    # https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html
+    place = {} if state.region == "us-east-1" else {"LocationConstraint": state.region}
+    s3.create_bucket(Bucket=state.bucket, **({"CreateBucketConfiguration": place} if place else {}))
+    say(f"bucket {state.bucket} made")
+
+
+def _close_bucket(s3: Any, state: State, key: str) -> None:
+    bucket = {"Bucket": state.bucket, "ExpectedBucketOwner": state.account}
     s3.put_public_access_block(
         **bucket,
         PublicAccessBlockConfiguration={
@@ -108,8 +129,8 @@ def _ensure_bucket(s3: Any, state: State, key: str, say: Callable[[str], None]) 
             "Rules": [{"ApplyServerSideEncryptionByDefault": encryption, "BucketKeyEnabled": True}]
         },
     )
-    s3.put_bucket_policy(**bucket, Policy=json.dumps(refuse_plain_http(f"arn:aws:s3:::{state.bucket}")))
-    say("closed to the public, versioned, encrypted, TLS alone")
+    arn = f"arn:{partition(state.region)}:s3:::{state.bucket}"
+    s3.put_bucket_policy(**bucket, Policy=json.dumps(refuse_plain_http(arn)))
 
 
 def main() -> None:

@@ -4,15 +4,19 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra import config
-from infra.conventions import PROJECT
+from infra.conventions import PROJECT, Names
 from infra.in_cluster import UNREACHABLE, Cluster, find_left, sweep
 from infra.plan import stack_file
 from infra.plan.stack import ROOT
+
+_ENDED: Final = frozenset({"shutting-down", "terminated", "deleting", "deleted"})
+"""States of machines and NAT gateways that are no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,20 +30,43 @@ class Leftover:
 
 
 def leftovers(session: boto3.Session, stack: str) -> Sequence[Leftover]:
-    """Everything in AWS that bears the stack's tags, in the order of the ARNs.
+    """Everything that bears the stack's tags or a log group's name of its own, in the order of the ARNs.
 
-    Keys are told apart: AWS deletes none at once (7 to 30 days, source:
-    https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html).
+    What AWS keeps for a while by itself is told apart: keys (7 to 30 days, source:
+    https://docs.aws.amazon.com/kms/latest/developerguide/deleting-keys.html), and machines and NAT gateways that have
+    ended (about an hour). The index of tags lags behind: what EC2 does not know any more is left out.
     """
-    kms = session.client("kms")
+    arns = {*_tagged(session, stack), *_log_groups(session, stack)}
+    return [it for arn in sorted(arns) if (it := _looked_at(session, arn)) is not None]
 
-    def why(arn: str) -> str:
-        if ":kms:" not in arn:
-            return ""
-        key = kms.describe_key(KeyId=arn)["KeyMetadata"]
-        return f"a key, deleted on {key['DeletionDate']:%d %B %Y}" if key["KeyState"] == "PendingDeletion" else ""
 
-    return [Leftover(name=arn, why=why(arn)) for arn in sorted(_tagged(session, stack))]
+def _looked_at(session: boto3.Session, arn: str) -> Leftover | None:
+    _, _, service, _, _, resource = arn.split(":", 5)
+    if service == "kms":
+        key = session.client("kms").describe_key(KeyId=arn)["KeyMetadata"]
+        deleted = key["KeyState"] == "PendingDeletion"
+        return Leftover(name=arn, why=f"a key, deleted on {key['DeletionDate']:%d %B %Y}" if deleted else "")
+    if service == "ec2":
+        kind, _, name = resource.partition("/")
+        state = _ec2_state(session, kind, name)
+        if state is None:
+            return None
+        return Leftover(name=arn, why=f"{state}; AWS forgets it within the hour" if state in _ENDED else "")
+    return Leftover(name=arn, why="")
+
+
+def _ec2_state(session: boto3.Session, kind: str, name: str) -> str | None:
+    """The state of what has one; none for what EC2 does not know any more."""
+    ec2 = session.client("ec2")
+    if not ec2.describe_tags(Filters=[{"Name": "resource-id", "Values": [name]}])["Tags"]:
+        return None
+    if kind == "instance":
+        found = ec2.describe_instances(Filters=[{"Name": "instance-id", "Values": [name]}])["Reservations"]
+        return found[0]["Instances"][0]["State"]["Name"] if found else None
+    if kind == "natgateway":
+        gateways = ec2.describe_nat_gateways(Filters=[{"Name": "nat-gateway-id", "Values": [name]}])["NatGateways"]
+        return gateways[0]["State"] if gateways else None
+    return "there"
 
 
 def _tagged(session: boto3.Session, stack: str) -> Iterator[str]:
@@ -47,6 +74,15 @@ def _tagged(session: boto3.Session, stack: str) -> Iterator[str]:
     tags = [{"Key": "project", "Values": [PROJECT]}, {"Key": "stack", "Values": [stack]}]
     for page in pages.paginate(TagFilters=tags):
         yield from (resource["ResourceARN"] for resource in page["ResourceTagMappingList"])
+
+
+def _log_groups(session: boto3.Session, stack: str) -> Iterator[str]:
+    """Those that AWS makes again, without a tag, when something is logged after they were deleted."""
+    prefix = Names(stack=stack).prefix
+    pages = session.client("logs").get_paginator("describe_log_groups")
+    for name in (f"/aws/eks/{prefix}/cluster", f"/aws/vpc/{prefix}"):
+        for page in pages.paginate(logGroupNamePrefix=name):
+            yield from (group["arn"].removesuffix(":*") for group in page["logGroups"] if group["logGroupName"] == name)
 
 
 def of_stack(settings: config.Settings) -> Sequence[Leftover]:

@@ -71,3 +71,19 @@ def test_a_bucket_that_may_not_be_seen_is_not_touched(session: boto3.Session, mo
     with pytest.raises(BootstrapError, match="belongs to another account"):
         bootstrap(session, None, print)
     assert s3.list_buckets()["Buckets"] == []
+    assert session.client("kms").list_keys()["Keys"] == [], "a key was made for nothing"
+
+
+def test_a_key_that_waits_for_its_deletion_is_named_with_what_to_do(session: boto3.Session) -> None:
+    bootstrap(session, None, print)
+    kms = session.client("kms")
+    kms.schedule_key_deletion(KeyId=kms.describe_key(KeyId=KEY_ALIAS)["KeyMetadata"]["KeyId"])
+    with pytest.raises(BootstrapError, match=r"is PendingDeletion: .* cancel its deletion"):
+        bootstrap(session, None, print)
+
+
+def test_the_policy_names_the_bucket_as_its_partition_does(session: boto3.Session) -> None:
+    state = bootstrap(boto3.Session(region_name="us-gov-west-1"), None, print)
+    policy = session.client("s3", region_name="us-gov-west-1").get_bucket_policy(Bucket=state.bucket)["Policy"]
+    (statement,) = json.loads(policy)["Statement"]
+    assert {arn.split(":")[1] for arn in statement["Resource"]} == {"aws-us-gov"}

@@ -1,6 +1,7 @@
 """What a stack has left, against an AWS API on this machine."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import boto3
 import pytest
@@ -42,3 +43,30 @@ def test_a_key_that_waits_for_its_deletion_is_told_apart_from_one_that_was_forgo
     why = {left.name.rpartition("/")[2]: left.why for left in leftovers(session, "dev")}
     assert why[keys[0]].startswith("a key, deleted on ")
     assert why[keys[1]] == ""
+
+
+def test_a_machine_that_has_ended_is_told_apart_from_one_that_runs(session: boto3.Session) -> None:
+    ec2 = session.client("ec2")
+    tags: Any = [{"ResourceType": "instance", "Tags": _aws("dev")}]
+    started = ec2.run_instances(ImageId="ami-12c6146b", MinCount=2, MaxCount=2, TagSpecifications=tags)["Instances"]
+    ended, running = (it["InstanceId"] for it in started)
+    ec2.terminate_instances(InstanceIds=[ended])
+    why = {left.name.rpartition("/")[2]: left.why for left in leftovers(session, "dev") if ":instance/" in left.name}
+    assert why == {ended: "terminated; AWS forgets it within the hour", running: ""}
+
+
+def test_what_the_index_of_tags_still_has_and_ec2_has_not_is_not_left(
+    session: boto3.Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = "arn:aws:ec2:eu-central-1:123456789012:volume/vol-0a1b2c3d"
+    monkeypatch.setattr("infra.leftovers._tagged", lambda *_: iter([gone]))
+    assert leftovers(session, "dev") == []
+
+
+def test_a_log_group_that_aws_made_again_is_found_though_it_bears_no_tag(session: boto3.Session) -> None:
+    logs = session.client("logs")
+    for cluster in ("model-serving-dev", "model-serving-dev2"):
+        logs.create_log_group(logGroupName=f"/aws/eks/{cluster}/cluster")
+    (left,) = leftovers(session, "dev")
+    assert left.name.endswith(":log-group:/aws/eks/model-serving-dev/cluster")
+    assert left.why == ""
