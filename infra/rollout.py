@@ -210,5 +210,16 @@ class Rollout(pulumi.ComponentResource):
             access=self._args.access,
             opts=ResourceOptions(parent=self, depends_on=[rolled_out]),
         )
+        # For a model that was, or will be, a weighted one: between its own revisions, Flagger hands over.
+        handed_over = handover.Handover(
+            f"{self._name}-{model}",
+            namespace=MODELS_NAMESPACE,
+            model=model,
+            workload=f"{model}-primary",
+            percent=100,
+            most=settings.replicas.max,
+            access=self._args.access,
+            opts=ResourceOptions(parent=self, depends_on=[promoted]),
+        )
         spec = routes.delegating_virtual_service(model, host=self._host, mesh_gateway=self._grpc_gateway)
-        self._object(versions.ISTIO_NETWORKING_API, "VirtualService", model, spec, promoted)
+        self._object(versions.ISTIO_NETWORKING_API, "VirtualService", model, spec, promoted, handed_over)

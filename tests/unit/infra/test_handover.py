@@ -105,6 +105,15 @@ def test_routes_wait_for_the_handover_of_each_version_that_they_lead_to() -> Non
     assert {waits[name].urn for name in shares} <= routes.depends_on
 
 
+def test_a_progressive_model_has_pods_enough_when_it_was_weighted_before_and_keeps_them_when_it_is_again() -> None:
+    stack = all_kinds()
+    (wait,) = [it for it in stack.resources if it.name == "rollout-faces" and it.type.endswith(":Handover")]
+    assert (wait.inputs["workload"], wait.inputs["percent"]) == ("faces-primary", 100)
+    assert wait.urn in objects(stack, "VirtualService")["models/faces"].depends_on
+    (promoted,) = [it for it in stack.resources if it.type.endswith(":Promotion")]
+    assert promoted.urn in wait.depends_on
+
+
 def test_a_version_is_deleted_only_after_its_handover() -> None:
     stack = model_stack({"clothing": STABLE, "digits": WEIGHTED})
     (wait,) = [it for it in stack.resources if it.name == "rollout-digits-v1" and it.type.endswith(":Handover")]
