@@ -23,8 +23,8 @@ _INTRODUCTION: Final = """\
 # Configuration
 
 What `Pulumi.<stack>.yaml` may say, under `config:`. Every key is `model-serving:` and a name of the first table, but
-for the region, which is the AWS provider's own `aws:region`, and the secret `model-serving:apiKeys`. A key that is not
-here is refused, and so is a value that breaks a rule, before any resource is made.
+for the region, which is the AWS provider's own `aws:region`, and the secrets of the last one. A key that is not here is
+refused, and so is a value that breaks a rule, before any resource is made.
 
 `make docs` writes this page from the settings themselves.
 """
@@ -35,6 +35,7 @@ _KEYS: Final = """\
 | Key | Meaning |
 |---|---|
 | `model-serving:apiKeys` | The keys of clients, with `ingress.authentication.kind: api-key`: a list of texts of 32 to 256 letters, digits, `_` and `-`. Set one with `pulumi config set --secret --path 'model-serving:apiKeys[0]' $(openssl rand -hex 32)`; more than one lets clients change theirs one after the other. |
+| `model-serving:objectStoreKeys` | What `cluster.objectStore` asks for: `accessKeyId` and `secretAccessKey`. Set each with `pulumi config set --secret --path model-serving:objectStoreKeys.accessKeyId`. |
 """  # noqa: E501
 
 
