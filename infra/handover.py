@@ -48,9 +48,6 @@ class Cluster(Protocol):
     def scale(self, workload: str, replicas: int) -> None:
         """Make a Deployment larger; the autoscaler makes it smaller again, slowly."""
 
-    def is_routed(self) -> bool:
-        """Whether there are routes to the model."""
-
 
 def needed(found: Mapping[str, Pods], workload: str, percent: int, *, most: int, new: bool) -> int:
     """How many pods a version needs for its share of the requests that all pods of the model now serve.
@@ -109,10 +106,9 @@ class HandoverProvider(ResourceProvider):
         _prepare(news, new=False)
         return UpdateResult(news)
 
-    def delete(self, _id: str, props: dict[str, Any]) -> None:
-        """Wait until nobody asks this version; not where the whole model is gone."""
-        if ApiServer(props).is_routed():
-            time.sleep(_KNOWN_SECONDS)
+    def delete(self, _id: str, _props: dict[str, Any]) -> None:
+        """Wait until nobody asks this version any more."""
+        time.sleep(_KNOWN_SECONDS)
 
     def diff(self, _id: str, olds: dict[str, Any], news: dict[str, Any]) -> DiffResult:
         """Whether the share is another: credentials and limits may change without one."""
@@ -125,14 +121,14 @@ def _prepare(props: Mapping[str, Any], *, new: bool) -> None:
 
 
 class ApiServer:
-    """A model's Deployments and routes as the API server has them; raises NotPreparedError where it refuses."""
+    """A model's Deployments as the API server has them; raises NotPreparedError where it refuses."""
 
     def __init__(self, props: Mapping[str, Any]) -> None:
         # Only where there is a cluster to ask: it takes half a second to import.
         from kubernetes import client  # noqa: PLC0415
 
         api = api_client(props)
-        self._deployments, self._routes = client.AppsV1Api(api), client.CustomObjectsApi(api)
+        self._deployments = client.AppsV1Api(api)
         self._namespace, self._model = props["namespace"], props["model"]
 
     def pods(self) -> Mapping[str, Pods] | None:
@@ -170,26 +166,6 @@ class ApiServer:
             if error.status == 403:
                 raise self._refused(error) from None
 
-    def is_routed(self) -> bool:
-        """Whether there are routes to the model; true where nobody answers."""
-        from kubernetes.client import ApiException  # noqa: PLC0415
-        from urllib3.exceptions import HTTPError  # noqa: PLC0415
-
-        try:
-            self._routes.get_namespaced_custom_object(
-                "networking.istio.io",
-                "v1",
-                self._namespace,
-                "virtualservices",
-                self._model,
-                _request_timeout=_REQUEST_SECONDS,
-            )
-        except HTTPError:
-            return True
-        except ApiException as error:
-            return bool(error.status != 404)
-        return True
-
     def _refused(self, error: Any) -> NotPreparedError:
         return NotPreparedError(
             f"{self._namespace}/{self._model}: the API server answers {error.status} {error.reason}: check that these"
@@ -198,7 +174,10 @@ class ApiServer:
 
 
 class Handover(Resource, module="model-serving", name="Handover"):
-    """A version's share of its model's requests."""
+    """A version's share of its model's requests.
+
+    To be ``deleted_with`` what only goes when everything does: then there is nobody left to wait for.
+    """
 
     def __init__(
         self,

@@ -116,23 +116,27 @@ class Rollout(pulumi.ComponentResource):
             )
             for version in routes.shares(settings)
         ]
+        ready = [*subsets, *self._args.workloads[model].ready]
         handovers = [
-            handover.Handover(
-                f"{self._name}-{model}-{routes.subset(version)}",
-                namespace=MODELS_NAMESPACE,
-                model=model,
-                workload=model_pods.workload_name(model, version),
-                percent=percent,
-                most=settings.replicas.max,
-                access=self._args.access,
-                # Deleted before these, so that they stay while requests may still come.
-                opts=ResourceOptions(parent=self, depends_on=[*subsets, *self._args.workloads[model].ready]),
-            )
+            self._handover(model_pods.workload_name(model, version), model, settings, percent, *ready)
             for version, percent in routes.shares(settings).items()
         ]
         spec = routes.virtual_service(model, settings, host=self._host, mesh_gateway=self._grpc_gateway)
-        self._object(
-            networking, "VirtualService", model, spec, *subsets, *self._args.workloads[model].ready, *handovers
+        self._object(networking, "VirtualService", model, spec, *ready, *handovers)
+
+    def _handover(
+        self, workload: str, model: str, settings: config.TensorflowModel, percent: int, *after: pulumi.Resource
+    ) -> handover.Handover:
+        """Deleted before what it waits for, so that this stays while requests may still come."""
+        return handover.Handover(
+            f"{self._name}-{workload}",
+            namespace=MODELS_NAMESPACE,
+            model=model,
+            workload=workload,
+            percent=percent,
+            most=settings.replicas.max,
+            access=self._args.access,
+            opts=ResourceOptions(parent=self, depends_on=after, deleted_with=self._args.kubernetes),
         )
 
     def _flagger(self, *, load: bool) -> list[pulumi.Resource]:
@@ -211,15 +215,6 @@ class Rollout(pulumi.ComponentResource):
             opts=ResourceOptions(parent=self, depends_on=[rolled_out]),
         )
         # For a model that was, or will be, a weighted one: between its own revisions, Flagger hands over.
-        handed_over = handover.Handover(
-            f"{self._name}-{model}",
-            namespace=MODELS_NAMESPACE,
-            model=model,
-            workload=f"{model}-primary",
-            percent=100,
-            most=settings.replicas.max,
-            access=self._args.access,
-            opts=ResourceOptions(parent=self, depends_on=[promoted]),
-        )
+        handed_over = self._handover(f"{model}-primary", model, settings, 100, promoted)
         spec = routes.delegating_virtual_service(model, host=self._host, mesh_gateway=self._grpc_gateway)
         self._object(versions.ISTIO_NETWORKING_API, "VirtualService", model, spec, promoted, handed_over)

@@ -9,7 +9,6 @@ import yaml
 
 from infra.handover import HandoverProvider
 from infra.model_pods import MODEL_LABEL
-from tests.machinery import crds
 from tests.machinery.binaries import GoMissingError
 from tests.machinery.client import Client, eventually
 from tests.machinery.control_plane import ControlPlane, control_plane
@@ -22,7 +21,6 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A cluster of this module's own, with the models' namespace in it."""
     try:
         with control_plane(tmp_path_factory.mktemp("handover"), nodes_of(evaluated(lambda: None))) as running:
-            crds.install(running.client())
             running.client().apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "models"}})
             yield running
     except GoMissingError as error:
@@ -71,8 +69,3 @@ def test_a_new_version_without_a_canary_has_as_many_pods_as_the_one_that_it_repl
     serve(client, "replaced", 2, 1)
     HandoverProvider().create(given(plane, "replaced", 2, 100))
     assert ready(client, "replaced-v2") == 6
-
-
-def test_a_version_of_a_model_without_routes_is_let_go_at_once_by_the_real_answer(plane: ControlPlane) -> None:
-    # A wait would take longer than a test may: that it returns is the assertion.
-    HandoverProvider().delete("", given(plane, "gone", 1, 100))

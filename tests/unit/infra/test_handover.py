@@ -15,7 +15,6 @@ from infra.handover import ApiServer, HandoverProvider, NotPreparedError, Pods
 from tests.unit.infra.model_stack import STABLE, WEIGHTED, all_kinds, model_stack, objects
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/models/deployments"
-ROUTES = "/apis/networking.istio.io/v1/namespaces/models/virtualservices/digits"
 
 
 def pods(wanted: int, ready: int | None = None) -> Pods:
@@ -46,9 +45,6 @@ class Simulated:
         self.scaled.append(replicas)
         kept = replicas - 1 if self.takes_back and len(self.scaled) == 1 else replicas
         self.found[workload] = Pods(wanted=kept, ready=self.found[workload].ready)
-
-    def is_routed(self) -> bool:
-        return True
 
 
 def prepared(cluster: Simulated, percent: int, *, most: int = 20, new: bool = False, seconds: float = 60) -> Simulated:
@@ -107,7 +103,7 @@ def test_routes_wait_for_the_handover_of_each_version_that_they_lead_to() -> Non
 
 def test_a_progressive_model_has_pods_enough_when_it_was_weighted_before_and_keeps_them_when_it_is_again() -> None:
     stack = all_kinds()
-    (wait,) = [it for it in stack.resources if it.name == "rollout-faces" and it.type.endswith(":Handover")]
+    (wait,) = [it for it in stack.resources if it.name == "rollout-faces-primary" and it.type.endswith(":Handover")]
     assert (wait.inputs["workload"], wait.inputs["percent"]) == ("faces-primary", 100)
     assert wait.urn in objects(stack, "VirtualService")["models/faces"].depends_on
     (promoted,) = [it for it in stack.resources if it.type.endswith(":Promotion")]
@@ -195,15 +191,21 @@ def test_a_refusal_of_the_api_server_ends_the_wait_in_one_line() -> None:
         HandoverProvider().create(props)
 
 
-@pytest.mark.parametrize(("answer", "routed"), [({}, True), (404, False), (500, True)])
-def test_while_a_model_has_routes_somebody_may_still_ask_a_version_that_is_deleted(
-    answer: dict[str, Any] | int, routed: bool, monkeypatch: pytest.MonkeyPatch
+def test_what_is_deleted_is_waited_for_longer_than_a_gateway_takes_to_have_its_new_table(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     slept: list[float] = []
     monkeypatch.setattr("infra.handover.time.sleep", slept.append)
-    with api_server({("GET", ROUTES): answer}) as (props, _):
-        HandoverProvider().delete("models/digits-v1", props)
-    assert bool(slept) == routed
+    HandoverProvider().delete("models/digits-v1", {})
+    # The kubelet's minute, and half of it again, by which it spreads its work.
+    assert sum(slept) > 90
+
+
+def test_nobody_waits_for_a_version_when_the_whole_stack_is_destroyed() -> None:
+    waits = [it for it in all_kinds().resources if it.type.endswith(":Handover")]
+    assert waits
+    for wait in waits:
+        assert "pulumi:providers:kubernetes" in wait.deleted_with
 
 
 def test_another_share_is_another_handover_and_other_credentials_are_not() -> None:
