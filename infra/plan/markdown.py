@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Final
 
 from infra.plan.preview import Preview
@@ -9,8 +10,8 @@ from infra.plan.text import changes, clock, path, place, policies
 
 # A comment holds 65536 characters, and more than one stack goes into it:
 # https://github.com/orgs/community/discussions/27190
-_LINES: Final = 200
 _LINE_LENGTH: Final = 200
+_VIOLATIONS: Final = 15
 
 
 def markdown(preview: Preview) -> str:
@@ -26,28 +27,31 @@ def _lines(preview: Preview) -> Iterator[str]:
         yield ""
     yield f"{preview.size}; {preview.verdict}; a first deployment takes about {clock(preview.schedule.seconds).strip()}"
     yield ""
-    for outcome in preview.outcomes:
-        for urn, message in outcome.violations[:5]:
-            sign = "🛑" if outcome.stops else "⚠️"
-            # What a program says of itself may not become markup, nor call anybody.
-            yield f"- {sign} **{outcome.rule.name}** <code>{_harmless(f'{place(urn)}: {message}')}</code>"
-        if len(outcome.violations) > 5:
-            yield f"- and {len(outcome.violations) - 5} more of {outcome.rule.name}"
+    broken = [(outcome, *violation) for outcome in preview.outcomes for violation in outcome.violations]
+    for outcome, urn, message in broken[:_VIOLATIONS]:
+        sign = "🛑" if outcome.stops else "⚠️"
+        # What a program says of itself may not become markup, nor call anybody.
+        yield f"- {sign} **{outcome.rule.name}** <code>{_harmless(f'{place(urn)}: {message}')}</code>"
+    if len(broken) > _VIOLATIONS:
+        yield f"- and {len(broken) - _VIOLATIONS} more"
     yield ""
     if preview.comparison and preview.comparison.diff:
-        yield from _folded("Changes", changes(preview.comparison.diff), shown=_LINES)
-    yield from _folded("Policies", policies(preview.outcomes), shown=60)
-    yield from _folded("Critical path of a first deployment", path(preview.schedule), shown=40)
+        yield from _folded("Changes", changes(preview.comparison.diff), room=10_000)
+    yield from _folded("Policies", policies(preview.outcomes), room=6_000)
+    yield from _folded("Critical path of a first deployment", path(preview.schedule), room=3_000)
 
 
-def _folded(title: str, lines: Iterator[str], shown: int) -> Iterator[str]:
-    every = list(lines)
+def _folded(title: str, lines: Iterator[str], room: int) -> Iterator[str]:
+    """A section of as many lines as have room, in characters as they are written."""
+    every = [_harmless(line) for line in lines]
+    ends = accumulate(len(line) + 1 for line in every)
+    shown = every[: sum(end <= room for end in ends)]
     yield f"<details><summary>{title}</summary>"
     yield ""
     yield "<pre>"
-    yield from (_harmless(line) for line in every[:shown])
-    if len(every) > shown:
-        yield f"… and {len(every) - shown} lines more: <code>make preview</code> shows them all"
+    yield from shown
+    if len(every) > len(shown):
+        yield f"… and {len(every) - len(shown)} lines more: <code>make preview</code> shows them all"
     yield "</pre>"
     yield "</details>"
     yield ""

@@ -1,6 +1,7 @@
 """A preview as text, as files, as a comment and as a page."""
 
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -95,6 +96,14 @@ def test_a_comment_stays_short_however_much_changes() -> None:
     comment = markdown(preview(evaluated(program), evaluated(lambda: None), "main"))
     assert len(comment) < 30_000
     assert "lines more" in comment
+
+
+def test_a_comment_stays_short_however_long_its_lines_become_by_being_made_harmless() -> None:
+    def program(text: str) -> Callable[[], None]:
+        return config_map(data={f"@everybody-{number}": text * 200 for number in range(300)})
+
+    comment = markdown(preview(evaluated(program("<")), evaluated(program("&")), "main"))
+    assert len(comment) < 30_000
 
 
 def test_what_a_program_says_of_itself_becomes_no_markup_of_a_comment_and_calls_nobody() -> None:
