@@ -11,6 +11,7 @@ from infra.config.types import (
     PRIVATE_NETWORKS,
     Accelerator,
     Cidr,
+    ContextName,
     InstanceType,
     KubernetesVersion,
     LabelName,
@@ -118,7 +119,7 @@ class ExistingCluster(Part):
     """A cluster that is there already, named by its context: nothing of AWS is made."""
 
     kind: Literal["existing"]
-    context: str
+    context: ContextName
     """The kubeconfig context; no other is ever touched."""
     distribution: Literal["k3d", "k3s", "microk8s", "minikube"] | None = None
     """What made the cluster, where it keeps the network's files in places of its own; kind does not."""

@@ -108,6 +108,8 @@ HostAndPort = Annotated[
     str,
     Rule("a host's full name in lower case, alone or with a port such as images.example.com:8080", _is_host_and_port),
 ]
+# Without a name, clients take the one that happens to be current.
+ContextName = Annotated[str, _like("the name of a context, as `kubectl config get-contexts` shows it", r"\S+")]
 NodeHost = Annotated[str, _like("a host's name or address", r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")]
 HttpsUrl = Annotated[str, _like("an https:// URL", r"https://\S+")]
 UrlPath = Annotated[str, _like("a path that begins with /", r"/\S*")]
