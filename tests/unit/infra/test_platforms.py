@@ -59,6 +59,14 @@ def test_everything_in_the_cluster_goes_through_the_context_that_the_stack_file_
     assert {it.provider.rpartition("::")[0] for it in objects_in_the_cluster(kind())} == {provider.urn}
 
 
+def test_the_wait_for_a_promotion_goes_through_the_same_context_and_has_no_kubeconfig_of_its_own() -> None:
+    canary = {"versions": {"stable": 1}, "canary": {"strategy": "progressive"}}
+    evaluation = edited("kind", lambda it: it["models"]["clothing"].update(canary))
+    (promotion,) = (it for it in evaluation.resources if it.type.endswith(":Promotion"))
+    assert promotion.inputs["context"] == "kind-model-serving"
+    assert promotion.inputs.get("kubeconfig") is None
+
+
 def test_no_kubeconfig_leaves_a_stack_that_has_none_of_its_own() -> None:
     assert "kubeconfig" not in kind().outputs
     assert kind().outputs["cluster"] == "kind-model-serving"
