@@ -17,8 +17,12 @@ from infra.in_cluster import UNREACHABLE, Cluster, find_strangers
 from infra.plan import stack_file
 from infra.plan.stack import ROOT
 
+_PULUMI: Final = importlib.metadata.version("pulumi")
+"""What the program was tested with; its command line may be newer."""
+
 _WHERE: Final[Mapping[str, str]] = {
-    "pulumi": "https://www.pulumi.com/docs/install/",
+    # https://www.pulumi.com/docs/iac/download-install/
+    "pulumi": f"`curl -fsSL https://get.pulumi.com | sh -s -- --version {_PULUMI}` installs it",
     "aws": "https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html",
     "docker": "https://docs.docker.com/engine/install/",
     "kubectl": "https://kubernetes.io/docs/tasks/tools/",
@@ -58,10 +62,9 @@ def of_pulumi(stack: str) -> Iterator[str]:
     """What is missing of Pulumi: a version of its command line that fits, and the stack."""
     if not shutil.which("pulumi"):
         return
-    needed = importlib.metadata.version("pulumi")
     found = _output("pulumi", "version").removeprefix("v")
-    if _numbers(found) < _numbers(needed):
-        yield f"pulumi is {found or 'broken'}, and {needed} or newer is needed: {_WHERE['pulumi']}"
+    if _numbers(found) < _numbers(_PULUMI):
+        yield f"pulumi is {found or 'broken'}, and {_PULUMI} or newer is needed: {_WHERE['pulumi']}"
     elif not _output("pulumi", "stack", "--stack", stack, "--show-name", "--non-interactive"):
         yield (
             f"there is no stack called {stack}: `pulumi login --local` keeps states in a folder of your own"
