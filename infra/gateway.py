@@ -24,7 +24,6 @@ PRINCIPAL: Final = f"cluster.local/ns/{GATEWAY_NAMESPACE}/sa/{NAME}"
 
 _TABLE: Final = "routing.json"
 _FOLDER: Final = "/etc/gateway"
-_HTTP_PORTS: Final = (80, 443)
 _LONGEST_REQUEST_SECONDS: Final = 20
 """``request_timeout`` of app/gateway/settings.py."""
 _NOT_FOR_CLIENTS: Final = ("/metrics", "/livez", "/readyz")
@@ -151,10 +150,12 @@ def http_routes(host: str | None, models: Mapping[str, config.Model], mesh_gatew
 
     Source: https://istio.io/latest/docs/reference/config/networking/virtual-service/
     """
+    # Where there is a host there is a certificate, and port 80 sends on to 443 whatever comes in.
+    port = 443 if host else 80
     direct = [
         {
             "name": name,
-            "match": [{"uri": {"prefix": f"/models/{name}/"}, "port": port} for port in _HTTP_PORTS],
+            "match": [{"uri": {"prefix": f"/models/{name}/"}, "port": port}],
             "rewrite": {"uri": "/"},
             "headers": routes.WITHOUT_KEY,
             "route": [_destination(model_pods.host(name, namespace_of(model)), model.port)],
@@ -165,7 +166,7 @@ def http_routes(host: str | None, models: Mapping[str, config.Model], mesh_gatew
     to_gateway = {
         "name": NAME,
         # Not on the port of gRPC clients, which the same Gateway has.
-        "match": [{"port": port} for port in _HTTP_PORTS],
+        "match": [{"port": port}],
         # Only where no connection came about: what reached a gateway is asked for once.
         "retries": {"attempts": 2, "retryOn": "connect-failure"},
         "route": [_destination(HOST, GATEWAY_PORT)],

@@ -28,7 +28,7 @@ from tests.machinery.sharing import shared_control_plane
 
 STACKS = sorted(file.name.split(".")[1] for file in ROOT.glob("Pulumi.*.yaml"))
 
-_running = pytest.StashKey[contextlib.ExitStack]()
+running = pytest.StashKey[contextlib.ExitStack]()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,18 +58,18 @@ class Cluster:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_running] = contextlib.ExitStack()
+    config.stash[running] = contextlib.ExitStack()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End what was started here: at a fixture's end, waiting for the other workers would count as a test's time."""
-    session.config.stash[_running].close()
+    session.config.stash[running].close()
 
 
 @pytest.fixture(scope="session", params=STACKS)
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """The cluster of each stack in turn."""
-    return _cluster(request.config, request.param, _run_folder(tmp_path_factory))
+    return _cluster(request.config, request.param, run_folder(tmp_path_factory))
 
 
 @functools.cache
@@ -77,7 +77,7 @@ def _cluster(config: pytest.Config, stack: str, folder: Path) -> Cluster:
     evaluation = evaluate_stack(stack)
     shared = shared_control_plane(folder / f"cluster-{stack}", nodes_of(evaluation), crds.install)
     try:
-        plane = config.stash[_running].enter_context(shared)
+        plane = config.stash[running].enter_context(shared)
     except GoMissingError as error:
         pytest.skip(str(error))
     return Cluster(
@@ -85,7 +85,7 @@ def _cluster(config: pytest.Config, stack: str, folder: Path) -> Cluster:
     )
 
 
-def _run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The one folder of all workers of this run."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if own.name.startswith("popen-") else own

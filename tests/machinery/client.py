@@ -63,6 +63,23 @@ class Client:
         items: list[Any] = self._plain(found)["items"]
         return items
 
+    def set_status(self, manifest: Manifest, status: Mapping[str, Any]) -> None:
+        """Say of an object what its controller, or a kubelet, would."""
+        metadata = manifest["metadata"]
+        self._resource(manifest["apiVersion"], manifest["kind"]).status.patch(
+            name=metadata["name"],
+            namespace=metadata.get("namespace"),
+            body={"status": dict(status)},
+            content_type="application/merge-patch+json",
+        )
+
+    def token(self, service_account: str, namespace: str, *, audience: str | None = None) -> str:
+        """A token of a service account that holds for an hour; without an audience it is the API server's own."""
+        spec = {"expirationSeconds": 3600, **({"audiences": [audience]} if audience else {})}
+        accounts = self._resource("v1", "ServiceAccount")
+        answer = accounts.subresources["token"].create(name=service_account, namespace=namespace, body={"spec": spec})
+        return str(self._plain(answer)["status"]["token"])
+
     def delete(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> None:
         """Ask for an object's deletion, if it is there."""
         try:

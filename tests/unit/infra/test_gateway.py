@@ -12,6 +12,7 @@ from infra.gateway import routing_table
 from tests.unit.infra.model_stack import (
     DIGEST,
     DOOR,
+    HTTP,
     MODELS,
     PICTURE,
     PROGRESSIVE,
@@ -154,9 +155,11 @@ def test_the_key_that_a_client_shows_at_the_door_goes_to_no_image_of_somebody_el
         assert route["headers"]["request"]["remove"] == ["x-api-key"]
 
 
-def test_http_is_not_served_on_the_port_of_grpc() -> None:
-    for route in spec(all_kinds(), "VirtualService", GATEWAY)["http"]:
-        assert {match["port"] for match in route["match"]} == {80, 443}
+def test_http_is_served_on_one_port_which_is_that_of_tls_where_there_is_a_host_and_never_that_of_grpc() -> None:
+    with_tls = model_stack({"faces": PROGRESSIVE, "flask": HTTP}, host="models.example.com")
+    for stack, port in ((all_kinds(), 80), (with_tls, 443)):
+        for route in spec(stack, "VirtualService", GATEWAY)["http"]:
+            assert [match["port"] for match in route["match"]] == [port]
 
 
 def test_the_way_in_is_for_the_stacks_host_alone_where_it_has_one() -> None:
