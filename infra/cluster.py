@@ -103,8 +103,8 @@ class Cluster(pulumi.ComponentResource):
             cluster_identifier=self.name,
             # A changed routing table is a changed ConfigMap, not a new one: the gateway reads it where it is.
             enable_config_map_mutable=True,
-            # Whoever destroys the stack may be let in by an entry: it goes after all that is in the cluster.
-            opts=ResourceOptions(parent=self, depends_on=self._access_entries()),
+            # Whoever destroys the stack may be let in by them: they go after all that is in the cluster.
+            opts=ResourceOptions(parent=self, depends_on=[*self._access_entries(), *self._ways_in()]),
         )
         self.before_nodes = self._addons()
         self.register_outputs(
@@ -154,6 +154,26 @@ class Cluster(pulumi.ComponentResource):
             opts=self._child,
         )
         return role, [managed, key_use]
+
+    def _ways_in(self) -> list[pulumi.Resource]:
+        """To the private endpoint, which lets the nodes in alone otherwise.
+
+        Source: https://docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html#private-access
+        """
+        return [
+            aws.vpc.SecurityGroupIngressRule(
+                f"{self._name}-api-{cidr}",
+                security_group_id=self.security_group_id,
+                cidr_ipv4=cidr,
+                ip_protocol="tcp",
+                from_port=443,
+                to_port=443,
+                description="The Kubernetes API",
+                tags=self._args.tags,
+                opts=self._child,
+            )
+            for cidr in self._args.settings.private_access_cidrs
+        ]
 
     def _access_entries(self) -> list[pulumi.Resource]:
         policies = [(role, _ADMIN) for role in self._args.settings.admins]

@@ -78,6 +78,8 @@ class EksCluster(Part):
     """The addresses of Services."""
     public_access_cidrs: tuple[Cidr, ...] = ()
     """Who may reach the public API endpoint; with none there is only the private one."""
+    private_access_cidrs: tuple[Cidr, ...] = ("10.0.0.0/8",)
+    """Who may reach the private API endpoint, beside the nodes: the networks that are connected with the VPC."""
     admins: tuple[RoleArn, ...] = ()
     """IAM roles with all rights in the cluster, beside the one that made it."""
     viewers: tuple[RoleArn, ...] = ()
@@ -94,6 +96,15 @@ class EksCluster(Part):
             raise ValueError(
                 f"serviceCidr is {services}: EKS takes a /12 to a /24 within {', '.join(PRIVATE_NETWORKS)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _networks_once_each(self) -> Self:
+        """publicAccessCidrs and privateAccessCidrs name each of theirs once."""
+        named = {"publicAccessCidrs": self.public_access_cidrs, "privateAccessCidrs": self.private_access_cidrs}
+        for what, values in named.items():
+            if twice := named_twice(values):
+                raise ValueError(f"{what} names {twice} twice: name each once")
         return self
 
     @model_validator(mode="after")
