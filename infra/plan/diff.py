@@ -1,7 +1,8 @@
 """What a change of the program or of a stack file would do: resources added, changed, replaced and removed."""
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -52,6 +53,7 @@ _REPLACES: Final[Mapping[str, frozenset[str]]] = {
     "kubernetes:helm.sh/v3:Release": frozenset({"name", "namespace"}),
 }
 _OF_ALL_KUBERNETES_OBJECTS: Final = frozenset({"kind", "metadata.name", "metadata.namespace"})
+_REFERENCE: Final = re.compile(r"\$\{([^.}]+)\.[^}]*\}")
 _ABSENT: Final = object()
 
 
@@ -94,11 +96,20 @@ def compare(before: Evaluation, after: Evaluation) -> Diff:
     return Diff(
         added=tuple(new[key] for key in sorted(new.keys() - old.keys())),
         removed=tuple(old[key] for key in sorted(old.keys() - new.keys())),
-        changed=tuple(
-            changed for key in sorted(old.keys() & new.keys()) if (changed := _changed(old[key], new[key])) is not None
-        ),
+        changed=_all_changed([(old[key], new[key]) for key in sorted(old.keys() & new.keys())]),
         outputs=tuple(_changes("", shown(before.outputs), shown(after.outputs), frozenset())),
     )
+
+
+def _all_changed(pairs: Sequence[tuple[Resource, Resource]]) -> tuple[Changed, ...]:
+    """What changes, and what follows from it: a resource that is replaced has another id for those who use it."""
+    replaced: frozenset[str] = frozenset()
+    while True:
+        changed = tuple(it for old, new in pairs if (it := _changed(old, new, replaced)) is not None)
+        found = frozenset(it.resource.urn for it in changed if it.replaced)
+        if found == replaced:
+            return changed
+        replaced = found
 
 
 def _key(resource: Resource) -> str:
@@ -106,13 +117,28 @@ def _key(resource: Resource) -> str:
     return resource.urn.split("::", 2)[2]
 
 
-def _changed(old: Resource, new: Resource) -> Changed | None:
-    changes = tuple(_changes("", shown(old.inputs), shown(new.inputs), new.ignore_changes))
+def _changed(old: Resource, new: Resource, replaced: frozenset[str]) -> Changed | None:
+    names = frozenset(urn.rpartition("::")[2] for urn in new.depends_on & replaced)
+    inputs = _renewed(shown(new.inputs), names) if names else shown(new.inputs)
+    changes = tuple(_changes("", shown(old.inputs), inputs, new.ignore_changes))
     if old.protect != new.protect:
         changes += (Change(path="(protect)", before=old.protect, after=new.protect),)
     if not changes:
         return None
     return Changed(resource=new, changes=changes, replaced=_is_replaced(new, changes))
+
+
+def _renewed(value: Any, names: frozenset[str]) -> Any:
+    """A copy in which what will be known of these resources is said to be another's than before."""
+    match value:
+        case str():
+            return _REFERENCE.sub(lambda found: f"{found[0]} (new)" if found[1] in names else found[0], value)
+        case Mapping():
+            return {key: _renewed(item, names) for key, item in value.items()}
+        case list():
+            return [_renewed(item, names) for item in value]
+        case _:
+            return value
 
 
 def _is_replaced(resource: Resource, changes: tuple[Change, ...]) -> bool:

@@ -100,6 +100,28 @@ def test_a_property_that_cannot_change_in_place_replaces_the_resource() -> None:
     assert not diff(vpc("10.0.0.0/16", "a"), vpc("10.0.0.0/16", "b")).changed[0].replaced
 
 
+def network(cidr: str) -> Program:
+    def program() -> None:
+        vpc = aws.ec2.Vpc("vpc", cidr_block=cidr)
+        subnet = aws.ec2.Subnet("subnet", vpc_id=vpc.id)
+        aws.ec2.NatGateway("nat", subnet_id=subnet.id, allocation_id="eip")
+        aws.ec2.InternetGateway("door", vpc_id=vpc.id)
+        aws.ec2.Vpc("other", cidr_block="10.9.0.0/16")
+
+    return program
+
+
+def test_what_is_built_on_something_that_is_replaced_is_changed_with_it_or_replaced_too() -> None:
+    found = {it.resource.name: it for it in diff(network("10.0.0.0/16"), network("10.1.0.0/16")).changed}
+    assert {name: it.replaced for name, it in found.items()} == {
+        "vpc": True,
+        "subnet": True,
+        "nat": True,
+        "door": False,
+    }
+    assert found["door"].changes == (Change(path="vpcId", before="${vpc.id}", after="${vpc.id} (new)"),)
+
+
 def node_group(**settings: Any) -> Program:
     def program() -> None:
         good = {"instance_types": ["m7i.large"], "scaling_config": {"min_size": 1}, "launch_template": {"version": "1"}}
