@@ -88,6 +88,14 @@ GROUPS: Final = (
         },
     ),
     Group(
+        "flagger",
+        {
+            "flagger": "github.com/fluxcd/flagger/cmd/flagger",
+            "loadtester": "github.com/fluxcd/flagger/cmd/loadtester",
+            "hey": "github.com/rakyll/hey",
+        },
+    ),
+    Group(
         "pulumi",
         {"pulumi": "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"},
         {
