@@ -76,11 +76,13 @@ def _is_s3_api(text: str) -> bool:
         known = url.port is None or url.port > 0
     except ValueError:
         return False
+    host = url.hostname or ""
     return (
         known
-        and url.scheme in ("http", "https")
+        # model-sync refuses plain HTTP out of the cluster.
+        and (url.scheme == "https" or (url.scheme == "http" and host.endswith((".svc", ".svc.cluster.local"))))
         and not url.path.strip("/")
-        and re.fullmatch(_HOST_NAME, url.hostname or "") is not None
+        and re.fullmatch(_HOST_NAME, host) is not None
     )
 
 
@@ -115,7 +117,11 @@ HttpsUrl = Annotated[str, _like("an https:// URL", r"https://\S+")]
 UrlPath = Annotated[str, _like("a path that begins with /", r"/\S*")]
 S3Api = Annotated[
     str,
-    Rule("http(s)://host or http(s)://host:port, and host a name: the mesh knows hosts by name", _is_s3_api),
+    Rule(
+        "https://host or https://host:port, or http:// to a Service (*.svc.cluster.local), and host a name: the mesh"
+        " knows hosts by name",
+        _is_s3_api,
+    ),
 ]
 RegistryAddress = Annotated[
     str,
