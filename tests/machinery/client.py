@@ -26,6 +26,10 @@ class Client:
         client = config.new_client_from_config(str(kubeconfig))
         self._client = dynamic.DynamicClient(client, cache_file=str(discovered))
 
+    def version(self) -> str:
+        """The server's version, such as v1.36.3."""
+        return str(self._client.version["kubernetes"]["gitVersion"])
+
     def apply(self, manifest: Manifest, *, manager: str = _MANAGER, dry_run: bool = False) -> dict[str, Any]:
         """Server-side apply with strict field validation; returns the object. Raises RefusedError."""
         resource = self._resource(manifest["apiVersion"], manifest["kind"])
