@@ -30,10 +30,15 @@ class Client:
         """The server's version, such as v1.36.3."""
         return str(self._client.version["kubernetes"]["gitVersion"])
 
-    def apply(self, manifest: Manifest, *, manager: str = _MANAGER, dry_run: bool = False) -> dict[str, Any]:
-        """Server-side apply with strict field validation; returns the object. Raises RefusedError."""
+    def apply(
+        self, manifest: Manifest, *, manager: str = _MANAGER, force: bool = True, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Server-side apply with strict field validation; returns the object.
+
+        Raises RefusedError; without ``force`` also where another manager has given a field another value.
+        """
         resource = self._resource(manifest["apiVersion"], manifest["kind"])
-        options = {"field_manager": manager, "force_conflicts": True, **_how(dry_run)}
+        options = {"field_manager": manager, "force_conflicts": force, **_how(dry_run)}
         place = manifest["metadata"].get("namespace")
         return self._asked(lambda: resource.server_side_apply(body=dict(manifest), namespace=place, **options))
 
@@ -84,10 +89,13 @@ class Client:
         answer = accounts.subresources["token"].create(name=service_account, namespace=namespace, body={"spec": spec})
         return str(self._plain(answer)["status"]["token"])
 
-    def delete(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> None:
-        """Ask for an object's deletion, if it is there."""
+    def delete(
+        self, api_version: str, kind: str, name: str, namespace: str | None = None, *, foreground: bool = False
+    ) -> None:
+        """Ask for an object's deletion, if it is there; in the foreground, what it owns goes before it."""
+        body = {"propagationPolicy": "Foreground"} if foreground else None
         try:
-            self._resource(api_version, kind).delete(name=name, namespace=namespace)
+            self._resource(api_version, kind).delete(name=name, namespace=namespace, body=body)
         except NotFoundError:
             return
 

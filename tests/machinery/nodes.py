@@ -19,6 +19,8 @@ _MACHINES: Final[Mapping[str, tuple[int, int, int, int]]] = {
     # A machine of one's own.
     "local": (4, 16, 110, 0),
 }
+# What the smallest of the disks leaves to pods.
+_DISK: Final = {"ephemeral-storage": "40Gi"}
 _TAINT_EFFECTS: Final = {
     "NO_SCHEDULE": "NoSchedule",
     "NO_EXECUTE": "NoExecute",
@@ -101,11 +103,12 @@ def _node(
                 {"type": "InternalIP", "address": f"10.127.0.{index + 1}"},
                 {"type": "Hostname", "address": name},
             ],
-            "capacity": {"cpu": str(cpus), "memory": f"{gib}Gi", "pods": str(pods), **gpu},
+            "capacity": {"cpu": str(cpus), "memory": f"{gib}Gi", "pods": str(pods), **_DISK, **gpu},
             "allocatable": {
                 "cpu": f"{_free_millicpus(cpus)}m",
                 "memory": f"{_free_mib(gib, pods)}Mi",
                 "pods": str(pods),
+                **_DISK,
                 **gpu,
             },
             "nodeInfo": _information(),
