@@ -62,6 +62,12 @@ class Watched(Protocol):
     def warnings(self) -> str:
         """What Flagger last warned of."""
 
+    def given_up(self) -> bool:
+        """Whether the pods that Flagger keeps have run out of time to become ready.
+
+        Of a first revision its status does not say so: it cannot lead requests back to one before.
+        """
+
 
 def wait(
     watched: Watched,
@@ -82,6 +88,8 @@ def wait(
         found = phase(canary or {}, name, checksum)
         if found is Phase.PROMOTED:
             return
+        if canary and not _has_served(canary) and watched.given_up():
+            found = Phase.TAKEN_BACK
         failed_since = (failed_since or now) if found is Phase.TAKEN_BACK else None
         failed = failed_since is not None and now - failed_since >= settled
         if failed or now >= deadline:
@@ -91,15 +99,24 @@ def wait(
         time.sleep(poll)
 
 
+def _has_served(canary: Canary) -> bool:
+    return bool((canary.get("status") or {}).get("lastPromotedSpec"))
+
+
 def _taken_back(canary: Canary, namespace: str, name: str) -> str:
-    if (canary.get("status") or {}).get("lastPromotedSpec"):
+    if (canary.get("status") or {}).get("canaryWeight"):
+        return (
+            "the new revision was good, but the pods that were to take over from the canary's are not ready in time:"
+            f" the canary's serve on; look at the pods of {name}-primary"
+        )
+    if _has_served(canary):
         return (
             "Flagger took the new revision back and the one before serves on:"
             f" put models.{name}.versions.stable back, or raise it"
         )
     return (
         "its first revision was never ready: repair it, then begin anew with"
-        f" `kubectl --namespace {namespace} delete canary {name}` and `pulumi up --refresh`"
+        f" `kubectl --namespace {namespace} delete canary {name} --cascade=foreground` and `pulumi up --refresh`"
     )
 
 
@@ -160,6 +177,7 @@ class Cluster:
 
         api = api_client(props)
         self._canaries = client.CustomObjectsApi(api)
+        self._deployments = client.AppsV1Api(api)
         self._events = client.CoreV1Api(api)
         self._namespace, self._name = props["namespace"], props["name"]
 
@@ -182,6 +200,19 @@ class Cluster:
                 " that the Canary is there and that these credentials may read it"
             ) from None
         return dict(found)
+
+    def given_up(self) -> bool:
+        """Whether the pods that Flagger keeps have run out of time to become ready; not while nobody knows."""
+        from kubernetes.client import ApiException  # noqa: PLC0415
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415
+
+        try:
+            kept: Any = self._deployments.read_namespaced_deployment(
+                f"{self._name}-primary", self._namespace, _request_timeout=_REQUEST_SECONDS
+            )
+        except (HTTPError, ApiException):
+            return False
+        return any(it.reason == "ProgressDeadlineExceeded" for it in kept.status.conditions or ())
 
     def warnings(self) -> str:
         """What Flagger last warned of."""

@@ -298,7 +298,9 @@ Status = dict[str, Any]
 
 
 @contextmanager
-def _api_server(answers: Sequence[Status], warnings: Sequence[str], token: str | None) -> Iterator[str]:
+def _api_server(
+    answers: Sequence[Status], *, warnings: Sequence[str] = (), token: str | None = None, given_up: bool = False
+) -> Iterator[str]:
     """A server that answers for the Canary with one status after the other; yields its address."""
     left = list(answers)
 
@@ -309,6 +311,9 @@ def _api_server(answers: Sequence[Status], warnings: Sequence[str], token: str |
                 answer = left.pop(0) if len(left) > 1 else left[0]
                 if token and self.headers["Authorization"] != f"Bearer {Path(token).read_text()}":
                     answer = {"kind": "Status", "code": 401}
+            elif path == "/apis/apps/v1/namespaces/models/deployments/faces-primary":
+                condition = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+                answer = {"status": {"conditions": [condition] if given_up else []}}
             else:
                 assert path == "/api/v1/namespaces/models/events"
                 assert "involvedObject.name%3Dfaces" in query
@@ -352,8 +357,10 @@ def _watched(address: str, user: dict[str, Any] | None = None) -> promotion.Clus
     return promotion.Cluster({"kubeconfig": json.dumps(kubeconfig), "namespace": "models", "name": "faces"})
 
 
-def _wait(answers: Sequence[Status], seconds: float = 60, warnings: Sequence[str] = ()) -> None:
-    with _api_server(answers, warnings, None) as address:
+def _wait(
+    answers: Sequence[Status], seconds: float = 60, warnings: Sequence[str] = (), *, given_up: bool = False
+) -> None:
+    with _api_server(answers, warnings=warnings, given_up=given_up) as address:
         watched = _watched(address)
         promotion.wait(watched, "models", "faces", "new", seconds=seconds, poll=0.01, settled=0.05)
 
@@ -386,7 +393,7 @@ echo '{{"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1
     command.chmod(0o755)
     user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": str(command), "args": []}}
     answers = [_canary("Progressing", "new"), _canary("Progressing", "new"), _canary("Succeeded", "new")]
-    with _api_server(answers, (), str(token)) as address:
+    with _api_server(answers, token=str(token)) as address:
         promotion.wait(_watched(address, user), "models", "faces", "new", seconds=60, poll=0.01)
 
 
@@ -406,9 +413,23 @@ def test_a_revision_that_was_taken_back_fails_with_the_reason_and_what_to_do() -
     )
 
 
+def test_a_revision_that_was_good_but_could_not_take_over_is_not_said_to_be_taken_back() -> None:
+    failed = _canary("Failed", "new", promoted="old")
+    failed["status"]["canaryWeight"] = 100
+    with pytest.raises(NotPromotedError, match="the new revision was good.*the canary's serve on.*faces-primary"):
+        _wait([failed])
+
+
 def test_a_first_revision_that_never_was_ready_fails_with_how_to_begin_anew() -> None:
-    with pytest.raises(NotPromotedError, match=r"never ready.*delete canary faces`.* \(without a warning\)$"):
+    with pytest.raises(NotPromotedError, match=r"never ready.*delete canary faces .* \(without a warning\)$"):
         _wait([_canary("Failed", "new")])
+    with pytest.raises(NotPromotedError, match="never ready"):
+        _wait([_canary("Initializing", None)], given_up=True)
+
+
+def test_pods_that_are_not_ready_in_time_are_no_end_while_an_earlier_revision_serves() -> None:
+    progressing = _canary("Progressing", "new", promoted="old")
+    _wait([progressing, progressing, _canary("Succeeded", "new", promoted="new")], given_up=True)
 
 
 def test_a_wait_that_is_over_fails_with_what_it_waits_for() -> None:
