@@ -151,4 +151,4 @@ test: lint ## Everything that can run here
 
 test-cluster: .venv-program/.dev ## The tests with a real control plane, which Go builds once
 	@! command -v go >/dev/null || $(PROGRAM)/python -m tests.machinery.binaries
-	@$(PROGRAM)/pytest -n auto $(CLUSTER_TESTS)
+	@$(PROGRAM)/pytest -n auto --dist loadfile $(CLUSTER_TESTS)
