@@ -12,8 +12,6 @@ from typing import Final
 from urllib.parse import urlencode
 
 import yaml
-from kubernetes import client as kubernetes
-from kubernetes.config import new_client_from_config
 
 from infra import canary
 from infra.conventions import GATEWAY_NAMESPACE, GATEWAY_PORT, MONITORING_NAMESPACE
@@ -128,13 +126,8 @@ def _flagger(programs: Processes, folder: Path, plane: ControlPlane, pulumi: Pul
 
 
 def _kubeconfig(folder: Path, plane: ControlPlane, account: str) -> Path:
-    api = kubernetes.CoreV1Api(new_client_from_config(str(plane.kubeconfig)))
-    request = kubernetes.AuthenticationV1TokenRequest(
-        spec=kubernetes.V1TokenRequestSpec(audiences=["https://kubernetes.default.svc"], expiration_seconds=3600)
-    )
-    token = api.create_namespaced_service_account_token(account, MONITORING_NAMESPACE, request).status.token
     configuration = yaml.safe_load(plane.kubeconfig.read_text())
-    configuration["users"][0]["user"] = {"token": token}
+    configuration["users"][0]["user"] = {"token": plane.client().token(account, MONITORING_NAMESPACE)}
     file = folder / "flagger.kubeconfig"
     file.write_text(yaml.safe_dump(configuration))
     return file

@@ -416,7 +416,7 @@ def test_a_revision_that_was_taken_back_fails_with_the_reason_and_what_to_do() -
 def test_a_revision_that_was_good_but_could_not_take_over_is_not_said_to_be_taken_back() -> None:
     failed = _canary("Failed", "new", promoted="old")
     failed["status"]["canaryWeight"] = 100
-    with pytest.raises(NotPromotedError, match="the new revision was good.*the canary's serve on.*faces-primary"):
+    with pytest.raises(NotPromotedError, match=r"the new revision was good.*the canary's serve on.*faces-primary"):
         _wait([failed])
 
 
