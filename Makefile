@@ -84,6 +84,8 @@ else
 
 up: .venv-program/.installed
 	@$(PROGRAM)/python -m infra.prerequisites "$(STACK)"
+# Files' rights are part of what an image is built from, and git leaves them to each machine's umask.
+	@chmod -R u=rwX,go=rX app infra constraints.txt
 	@pulumi up --stack "$(STACK)"
 
 down: .venv-program/.installed

@@ -89,7 +89,7 @@ def tag(build: Build, root: Path = ROOT) -> str:
     """A tag that changes exactly when the image's content does.
 
     It is a hash of the names and contents of the sources and of the arguments: neither the files' times nor where the
-    project lies have a part in it. A tag of ECR is immutable, so the same content must find the same tag.
+    project lies have a part in it.
     """
     digest = hashlib.sha256(repr(sorted(build.arguments.items())).encode())
     for path in sorted(_files(build, root)):
@@ -113,6 +113,9 @@ class Registry(Protocol):
 
     def repository_url(self, image: str) -> Output[str]:
         """Where the image called so is pushed to and pulled from."""
+
+    def tag(self, image: str, content: str) -> Output[str]:
+        """What an image of this content is tagged with."""
 
     def credentials(self, image: str) -> docker.RegistryArgs:
         """What Docker logs in with to push it."""
@@ -160,7 +163,9 @@ class Images(pulumi.ComponentResource):
     def _build(self, build: Build) -> Output[str]:
         image = docker.Image(
             f"{self._name}-{build.image}",
-            image_name=Output.concat(self._registry.repository_url(build.image), ":", tag(build)),
+            image_name=Output.concat(
+                self._registry.repository_url(build.image), ":", self._registry.tag(build.image, tag(build))
+            ),
             registry=self._registry.credentials(build.image),
             build=docker.DockerBuildArgs(
                 # From the project's folder, where Pulumi runs: a whole path would differ from machine to machine.

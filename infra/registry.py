@@ -68,6 +68,9 @@ class Registry(pulumi.ComponentResource):
             tags=dict(args.tags),
             opts=child,
         )
+        self._name = name
+        self._args = args
+        self._child = child
         self._repositories: dict[str, aws.ecr.Repository] = {}
         for image in args.images:
             repository = aws.ecr.Repository(
@@ -94,6 +97,23 @@ class Registry(pulumi.ComponentResource):
         url: Output[str] = self._repositories[image].repository_url
         return url
 
+    def tag(self, image: str, content: str) -> Output[str]:
+        """A tag for an image of this content, new whenever the content is another than the last.
+
+        Who goes back to a content of before builds an image anew, with times and so a digest of its own, and its old
+        tag cannot be given to it. The count is a parameter's, which AWS raises with each new value:
+        https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-versions.html
+        """
+        count = aws.ssm.Parameter(
+            f"{self._name}-{image}-build",
+            name=f"/{self._args.names.prefix}/images/{image}",
+            type="String",
+            value=content,
+            tags=dict(self._args.tags),
+            opts=self._child,
+        )
+        return Output.concat(content, "-", count.version.apply(str))
+
     def credentials(self, image: str) -> docker.RegistryArgs:
         """What Docker logs in with to push the image; valid for twelve hours, and a secret."""
         token = aws.ecr.get_authorization_token_output(registry_id=self._repositories[image].registry_id)
@@ -111,6 +131,10 @@ class LocalRegistry:
     def repository_url(self, image: str) -> Output[str]:
         """Where the image called so is pushed to and pulled from."""
         return Output.from_input(f"{self._address}/{image}")
+
+    def tag(self, image: str, content: str) -> Output[str]:
+        """The content's own: tags may be given again here."""
+        return Output.from_input(content)
 
     def credentials(self, image: str) -> docker.RegistryArgs:
         """Nothing but the address."""

@@ -21,6 +21,7 @@ _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "aws:iam/role:Role": ("arn",),
     "aws:kms/key:Key": ("arn", "keyId"),
     "aws:s3/bucket:Bucket": ("arn", "bucketDomainName", "bucketRegionalDomainName"),
+    "aws:ssm/parameter:Parameter": ("arn", "version"),
     "docker:index/image:Image": ("repoDigest", "baseImageName"),
     "eks:index:Cluster": ("clusterSecurityGroupId",),
 }

@@ -51,4 +51,6 @@ def _answer(reference: str, evaluation: Evaluation) -> str:
             return f"{_ACCOUNT}.dkr.ecr.eu-central-1.amazonaws.com/{repository.inputs['name']}"
         case "id":
             return f"{name}-0123456789abcdef0"
+        case "version":
+            return "1"
     raise KeyError(reference)

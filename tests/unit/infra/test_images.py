@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.images import GATEWAY, SERVING, Build, Images, ImagesArgs, builds, tag
+from infra.images import GATEWAY, ROOT, SERVING, Build, Images, ImagesArgs, builds, tag
 from infra.plan.evaluate import Evaluation, evaluate
 from infra.registry import LocalRegistry
 
@@ -75,9 +75,17 @@ def test_no_image_is_built_for_an_accelerator_that_no_model_uses() -> None:
     assert SERVING["gpu"] not in builds(frozenset({"cpu"}), {})
 
 
-def test_every_source_of_a_build_is_in_the_repository() -> None:
-    from infra.images import ROOT
+def test_no_build_is_sent_more_than_it_names() -> None:
+    for build in builds(frozenset({"cpu", "gpu"}), {"flask": "it"}):
+        ignored = (ROOT / f"{build.dockerfile}.dockerignore").read_text().splitlines()
+        patterns = [line for line in ignored if not line.startswith("#")]
+        assert patterns[0] == "*", build.dockerfile
+        let_in = [line.removeprefix("!") for line in patterns if line.startswith("!")]
+        for path in let_in:
+            assert any(path == source or path.startswith(f"{source}/") for source in build.sources), path
 
+
+def test_every_source_of_a_build_is_in_the_repository() -> None:
     for build in builds(frozenset({"cpu", "gpu"}), {"flask": "it"}):
         for source in (*build.sources, build.dockerfile):
             assert (ROOT / source).exists(), f"{build.image}: {source}"

@@ -2,6 +2,8 @@
 
 import json
 
+import pulumi
+
 from infra.conventions import Names
 from infra.plan.evaluate import Evaluation, Secret, evaluate
 from infra.registry import LocalRegistry, Registry, RegistryArgs, lifecycle
@@ -12,8 +14,6 @@ def _registry() -> Evaluation:
         registry = Registry(
             "registry", RegistryArgs(names=Names(stack="dev"), images=["gateway", "serving"], protect=False, tags={})
         )
-        import pulumi
-
         credentials = registry.credentials("gateway")
         pulumi.export("password", credentials.password)
         pulumi.export("url", registry.repository_url("gateway"))
@@ -28,6 +28,19 @@ def test_a_tag_never_changes_its_image_and_every_push_is_scanned() -> None:
     for repository in repositories:
         assert repository.inputs["imageTagMutability"] == "IMMUTABLE"
         assert repository.inputs["imageScanningConfiguration"] == {"scanOnPush": True}
+
+
+def test_content_of_before_gets_a_tag_that_was_never_used() -> None:
+    def program() -> None:
+        registry = Registry(
+            "registry", RegistryArgs(names=Names(stack="dev"), images=["gateway"], protect=False, tags={})
+        )
+        pulumi.export("tag", registry.tag("gateway", "0a1b"))
+
+    evaluation = evaluate(program, "dev")
+    (count,) = evaluation.of_type("aws:ssm/parameter:Parameter")
+    assert count.inputs["value"] == Secret("0a1b"), "AWS counts the values that the content has had"
+    assert evaluation.outputs["tag"] == "0a1b-${registry-gateway-build.version}"
 
 
 def test_images_are_encrypted_with_a_key_of_the_stack() -> None:
