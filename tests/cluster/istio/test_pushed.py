@@ -285,3 +285,17 @@ def test_an_image_that_serves_by_itself_answers_the_door_alone_on_its_own_port(m
         (policy,) = _admitted(pushed(meshed, meshed.pod(name)).listeners["virtualInbound"]).values()
         assert _texts(policy["principals"]) == {DOOR}
         assert [*_within(policy["permissions"], "destinationPort")] == [model["port"]]
+
+
+def test_the_model_store_in_a_cluster_is_read_by_models_and_written_by_nobody(started: Callable[[str], Mesh]) -> None:
+    meshed = started("kind")
+    cluster = "outbound|5000||s3.model-store.svc.cluster.local"
+    for pod in (it for it in meshed.pods if not it.is_gateway):
+        known = pushed(meshed, pod).clusters
+        assert (cluster in known) is (pod.namespace in ("models", "model-store")), pod.name
+        if pod.namespace == "models":
+            assert known[cluster]["transportSocketMatches"][0]["match"] == {"tlsMode": "istio"}
+    (policy,) = _admitted(pushed(meshed, meshed.pod("s3")).listeners["virtualInbound"]).values()
+    assert {*_within(policy["principals"], "regex")} == {".*/ns/models/.*"}
+    assert {*_within(policy["permissions"], "destinationPort")} == {5000}
+    assert _texts(policy["permissions"]) == {"GET", "HEAD"}
