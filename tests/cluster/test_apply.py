@@ -20,7 +20,12 @@ def test_every_object_is_accepted_with_strict_field_validation(cluster: Cluster)
 def test_applied_again_nothing_changes(program: Cluster) -> None:
     for manifest in program.objects:
         unchanged = functools.partial(_is_unchanged_by_applying, program, manifest)
-        eventually(unchanged, f"{_name(manifest)} unchanged", seconds=20)
+        eventually(unchanged, f"{_name(manifest)} unchanged")
+
+
+def test_no_object_draws_a_warning(program: Cluster) -> None:
+    warnings = {_name(manifest): program.client.warnings(manifest) for manifest in program.objects}
+    assert {name: lines for name, lines in warnings.items() if lines} == {}
 
 
 def _is_unchanged_by_applying(cluster: Cluster, manifest: Manifest) -> bool:

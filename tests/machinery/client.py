@@ -42,6 +42,15 @@ class Client:
         place = manifest["metadata"].get("namespace")
         return self._asked(lambda: resource.server_side_apply(body=dict(manifest), namespace=place, **options))
 
+    def warnings(self, manifest: Manifest) -> list[str]:
+        """What the server warns of when the manifest is applied, such as a field that the next version drops."""
+        resource = self._resource(manifest["apiVersion"], manifest["kind"])
+        place = manifest["metadata"].get("namespace")
+        options = {"field_manager": _MANAGER, "force_conflicts": True, "serialize": False, **_how(dry_run=True)}
+        answer = resource.server_side_apply(body=dict(manifest), namespace=place, **options)
+        warned: list[str] = answer.headers.getlist("Warning")
+        return warned
+
     def create(self, manifest: Manifest, *, dry_run: bool = False) -> dict[str, Any]:
         """Make an object with strict field validation; returns it as the server has it. Raises RefusedError."""
         resource = self._resource(manifest["apiVersion"], manifest["kind"])
