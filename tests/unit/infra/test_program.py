@@ -208,6 +208,7 @@ NAME_LIMITS: Final[Mapping[str, int]] = {
     "aws:iam/rolePolicy:RolePolicy": 128,
     "aws:kms/alias:Alias": 256,
     "aws:s3/bucket:Bucket": 63,
+    "aws:ssm/parameter:Parameter": 1011,
     "eks:index:Cluster": 100,
     "eks:index:ManagedNodeGroup": 63,
     "kubernetes:helm.sh/v3:Release": 53,
