@@ -125,6 +125,46 @@ def test_pods_meet_the_restricted_level_on_a_root_that_cannot_be_written_to(name
         }
 
 
+@pytest.mark.parametrize("name", [*TENSORFLOW, *CONTAINERS])
+def test_each_revisions_pods_are_spread_by_themselves_over_the_machines_that_they_may_run_on(name: str) -> None:
+    found = pod(all_kinds(), name)
+    labels = spec(all_kinds(), "Deployment", name)["template"]["metadata"]["labels"]
+    over = found["topologySpreadConstraints"]
+    assert [it["topologyKey"] for it in over] == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+    for constraint in over:
+        assert constraint["labelSelector"]["matchLabels"].items() <= labels.items()
+        # Otherwise the old pods of a rolling update weigh on where the new ones go, and stay in one zone when they end.
+        assert constraint["matchLabelKeys"] == ["pod-template-hash"]
+        assert constraint["nodeTaintsPolicy"] == "Honor"
+        assert constraint["whenUnsatisfiable"] == "ScheduleAnyway"
+
+
+@pytest.mark.parametrize("name", [*TENSORFLOW, "models/flask", "models/triton"])
+def test_volumes_may_be_written_by_the_user_that_pods_run_as(name: str) -> None:
+    context = pod(all_kinds(), name)["securityContext"]
+    assert context["fsGroup"] == context["runAsGroup"]
+
+
+@pytest.mark.parametrize("name", [*TENSORFLOW, *CONTAINERS])
+def test_two_hundred_services_are_not_a_thousand_variables_of_every_pod(name: str) -> None:
+    assert pod(all_kinds(), name)["enableServiceLinks"] is False
+
+
+@pytest.mark.parametrize("name", TENSORFLOW)
+def test_a_server_whose_grpc_does_not_answer_is_started_again_and_its_health_service_is_on_for_that(name: str) -> None:
+    (server,) = pod(all_kinds(), name)["containers"]
+    assert server["livenessProbe"]["grpc"] == {"port": 8500}
+    assert "--enable_grpc_healthcheck_service=true" in server["args"]
+
+
+@pytest.mark.parametrize("name", TENSORFLOW)
+def test_prometheus_which_is_not_in_the_mesh_reads_model_syncs_metrics_past_the_proxy(name: str) -> None:
+    annotations = spec(all_kinds(), "Deployment", name)["template"]["metadata"]["annotations"]
+    (sync,) = pod(all_kinds(), name)["initContainers"]
+    (port,) = sync["ports"]
+    assert annotations["traffic.sidecar.istio.io/excludeInboundPorts"] == str(port["containerPort"])
+
+
 def test_a_model_at_the_baseline_level_runs_as_its_image_says_in_a_namespace_of_its_own() -> None:
     found = pod(all_kinds(), "models-baseline/lax")
     assert "runAsUser" not in found["securityContext"]
@@ -186,6 +226,15 @@ def test_a_cpu_model_scales_on_the_servers_own_cpu_and_a_gpu_model_on_its_reques
     assert cpu["containerResource"]["container"] == pod(all_kinds(), "models/clothing-v1")["containers"][0]["name"]
     (gpu,) = spec(all_kinds(), "HorizontalPodAutoscaler", "models/resnet-v3")["metrics"]
     assert gpu["pods"]["metric"] == {"name": "requests_in_flight"}
+
+
+def test_pods_are_taken_away_one_by_one_or_a_tenth_in_a_minute() -> None:
+    for name in ("models/clothing-v1", "models/resnet-v3", "gateway/gateway"):
+        down = spec(all_kinds(), "HorizontalPodAutoscaler", name)["behavior"]["scaleDown"]
+        assert [(it["type"], it["value"], it["periodSeconds"]) for it in down["policies"]] == [
+            ("Pods", 1, 60),
+            ("Percent", 10, 60),
+        ]
 
 
 def _selects(selector: dict[str, str], labels: dict[str, str]) -> bool:
