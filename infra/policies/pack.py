@@ -17,7 +17,7 @@ def as_policy(rule: Rule) -> policy.StackValidationPolicy:
     def validate(args: policy.StackValidationArgs, report: policy.ReportViolation) -> None:
         stack = Stack(as_subject(resource) for resource in args.resources if not _is_told_by_its_children(resource))
         for subject in stack.subjects:
-            for finding in rule.check(subject, stack):
+            for finding in rule.findings(subject, stack):
                 if not isinstance(finding, Unknown):
                     report(finding, subject.urn)
 

@@ -76,6 +76,15 @@ class Rule:
     description: str
     check: Check
 
+    def findings(self, subject: Subject, stack: Stack) -> Iterator[Finding]:
+        """What is wrong with a resource; all of it is unknown where a reference stands for what the rule looks into."""
+        try:
+            yield from self.check(subject, stack)
+        except (AttributeError, TypeError, ValueError):
+            if not any(_has_references(it.inputs) for it in stack.subjects):
+                raise
+            yield Unknown("some of what it needs")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -95,7 +104,7 @@ def judge(stack: Stack, rules: Iterable[Rule]) -> tuple[Outcome, ...]:
     """Judge every resource by every rule."""
     outcomes = []
     for rule in rules:
-        found = [(subject.urn, finding) for subject in stack.subjects for finding in rule.check(subject, stack)]
+        found = [(subject.urn, finding) for subject in stack.subjects for finding in rule.findings(subject, stack)]
         outcomes.append(
             Outcome(
                 rule=rule,
@@ -104,6 +113,12 @@ def judge(stack: Stack, rules: Iterable[Rule]) -> tuple[Outcome, ...]:
             )
         )
     return tuple(outcomes)
+
+
+def _has_references(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_references, value.values()))
+    return any(map(_has_references, value)) if isinstance(value, list) else is_unknown(value)
 
 
 def is_unknown(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """What each rule finds, and what it leaves alone."""
 
+from collections.abc import Iterator
 from datetime import date
 from inspect import signature
 from typing import Any, cast
@@ -14,7 +15,8 @@ from infra import versions
 from infra.plan.evaluate import evaluate
 from infra.plan.judged import judged
 from infra.policies import aws as aws_rules
-from infra.policies.rule import Outcome, Stack, Subject
+from infra.policies.rule import Finding, Outcome, Rule, Stack, Subject
+from infra.policies.rule import judge as judge_stack
 from infra.policies.rules import RULES
 from tests.policy.programs import BREAKING, DIGEST, KEEPING, Program, allow, deployment, role_policy
 
@@ -116,3 +118,28 @@ def test_what_is_said_to_have_no_tags_has_none_in_aws() -> None:
 def test_how_many_replicas_there_are_may_be_known_at_deployment_alone() -> None:
     outcome = judge(deployment(replicas=cast(int, "${load.replicas}")))["disruption-budget"]
     assert (outcome.violations, [path for _, path in outcome.unknown]) == ((), ["spec.replicas"])
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_rule_leaves_open_what_is_not_known_in_whole(rule: Rule) -> None:
+    kinds = ("aws:ec2/securityGroup:SecurityGroup", "aws:ec2/launchTemplate:LaunchTemplate", "aws:iam/role:Role")
+    kubernetes = ("Deployment", "Namespace", "NetworkPolicy", "PeerAuthentication", "PodDisruptionBudget", "Release")
+    parts = ("ingress", "metadataOptions", "blockDeviceMappings", "metadata", "spec", "values", "tags")
+    unknown = dict.fromkeys(parts, "${other.part}")
+    for kind in (*kinds, *(f"kubernetes:any/v1:{it}" for it in kubernetes)):
+        subject = Subject(type=kind, name="it", urn="it", inputs=unknown)
+        (outcome,) = judged_by([rule], subject)
+        assert all("other" not in message for _, message in outcome.violations)
+
+
+def test_a_rule_that_is_wrong_itself_is_not_taken_for_something_unknown() -> None:
+    def wrong(subject: Subject, stack: Stack) -> Iterator[Finding]:
+        yield str(subject.inputs["name"].upper())
+
+    rule = Rule(name="wrong", level="mandatory", description="", check=wrong)
+    with pytest.raises(AttributeError):
+        judged_by([rule], Subject(type="a", name="a", urn="a", inputs={"name": 1}))
+
+
+def judged_by(rules: list[Rule], subject: Subject) -> tuple[Outcome, ...]:
+    return judge_stack(Stack([subject]), rules)
