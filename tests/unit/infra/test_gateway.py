@@ -147,6 +147,11 @@ def test_requests_go_to_the_gateway_and_those_below_a_containers_path_to_the_con
     assert rest["route"][0]["destination"] == {"host": "gateway.gateway.svc.cluster.local", "port": {"number": 9696}}
 
 
+def test_a_request_that_reached_a_gateway_is_not_repeated_by_the_door() -> None:
+    to_gateway = spec(all_kinds(), "VirtualService", GATEWAY)["http"][-1]
+    assert to_gateway["retries"]["retryOn"] == "connect-failure"
+
+
 def test_the_key_that_a_client_shows_at_the_door_goes_to_no_image_of_somebody_else() -> None:
     flask, lax, _ = spec(all_kinds(), "VirtualService", GATEWAY)["http"]
     speaks_grpc = config.ContainerModel(runtime="container", image=f"them/it@{DIGEST}", port=9000, protocol="grpc")

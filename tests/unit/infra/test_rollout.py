@@ -105,6 +105,14 @@ def test_a_busy_pod_is_not_left_out_but_one_that_cannot_be_reached_is() -> None:
     assert detection["minHealthPercent"] > 0
 
 
+def test_requests_go_to_the_least_busy_pod_whatever_its_zone() -> None:
+    (subset,) = spec(all_kinds(), "DestinationRule", "models/clothing-v1")["subsets"]
+    canary_policy = spec(all_kinds(), "Canary", "models/faces")["service"]["trafficPolicy"]
+    for policy in (subset["trafficPolicy"], canary_policy):
+        # With outlier detection, Istio would otherwise prefer the caller's zone, and overload the one pod there.
+        assert policy["loadBalancer"] == {"simple": "LEAST_REQUEST", "localityLbSetting": {"enabled": False}}
+
+
 def test_at_the_door_only_predictions_on_the_port_of_grpc_reach_a_model() -> None:
     for name in ("models/clothing", "models/digits", "models/faces", "models/resnet"):
         for route in _routes(name).values():
