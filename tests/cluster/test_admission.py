@@ -1,16 +1,19 @@
 """The project's own admission policy, enforced by a real API server: which images may run where the models run."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 
 from infra.mesh.admission import NAME
 from infra.mesh.values import proxy_image
+from infra.plan.stack import ROOT, evaluate_stack
 from tests.cluster.conftest import Cluster
 from tests.cluster.pods import pods_of, with_container
 from tests.machinery.client import RefusedError, eventually
-from tests.machinery.objects import Manifest
+from tests.machinery.objects import Manifest, objects_of
 
 _DIGEST = "@sha256:" + hashlib.sha256(b"an image").hexdigest()
 _FOREIGN = f"docker.io/library/nginx{_DIGEST}"
@@ -121,3 +124,39 @@ def test_a_running_pod_gets_no_other_image_and_no_container_for_debugging(guarde
 def test_other_namespaces_are_not_held_to_it(guarded: Cluster) -> None:
     pod = next(it for it in pods_of(guarded) if it["metadata"]["namespace"] == "gateway")
     assert _problem(guarded, with_container(pod, image=_FOREIGN)) == ""
+
+
+@pytest.mark.parametrize("cluster", ["dev"], indirect=True)
+def test_with_a_mirror_only_the_proxy_of_the_mirror_is_admitted(
+    program: Cluster, namespace: str, tmp_path: Path
+) -> None:
+    mirror = "registry.example.com"
+    stack_file = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())
+    stack_file["config"]["model-serving:imageMirror"] = mirror
+    (tmp_path / "Pulumi.dev.yaml").write_text(yaml.safe_dump(stack_file))
+    for manifest in _bound_to(namespace, objects_of(evaluate_stack("dev", tmp_path))):
+        program.client.apply(manifest)
+    try:
+        pod = {**_model_pod(program), "metadata": {"name": "model", "namespace": namespace}}
+        pod["spec"] = {**pod["spec"], "serviceAccountName": "default"}
+        mirrored, official = proxy_image(mirror), proxy_image(None)
+        refused = f"{official} is not of the registry of this stack"
+        eventually(
+            lambda: refused in _problem(program, _with_init_container(pod, official)), "the policy being in force"
+        )
+        assert mirrored.startswith(f"{mirror}/")
+        assert _problem(program, _with_init_container(pod, mirrored)) == ""
+    finally:
+        for kind in ("ValidatingAdmissionPolicyBinding", "ValidatingAdmissionPolicy"):
+            program.client.delete("admissionregistration.k8s.io/v1", kind, namespace)
+
+
+def _bound_to(namespace: str, objects: list[Manifest]) -> Iterator[Manifest]:
+    """The policy of a program and its binding, by the name of a namespace and bound to it alone."""
+    for manifest in objects:
+        if manifest["metadata"]["name"] == NAME:
+            spec = manifest["spec"]
+            if manifest["kind"].endswith("Binding"):
+                place = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+                spec = {**spec, "policyName": namespace, "matchResources": {"namespaceSelector": place}}
+            yield {**manifest, "metadata": {"name": namespace}, "spec": spec}
