@@ -1,5 +1,6 @@
 """The rules for what is made in AWS."""
 
+import ipaddress
 import json
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
@@ -11,7 +12,6 @@ from infra.policies.rule import Finding, Stack, Subject, Unknown, is_unknown
 
 BUCKET: Final = "aws:s3/bucket:Bucket"
 _BLOCKS: Final = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
-_WORLD: Final = frozenset({"0.0.0.0/0", "::/0"})
 _EVERYTHING: Final = ("AdministratorAccess", "PowerUserAccess", "IAMFullAccess")
 
 TAGS: Final = ("project", "stack", "managed-by")
@@ -26,6 +26,7 @@ UNTAGGABLE: Final = frozenset(
         "aws:iam/rolePolicy:RolePolicy",
         "aws:iam/rolePolicyAttachment:RolePolicyAttachment",
         "aws:kms/alias:Alias",
+        "aws:s3/bucketAcl:BucketAcl",
         "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration",
         "aws:s3/bucketNotification:BucketNotification",
         "aws:s3/bucketOwnershipControls:BucketOwnershipControls",
@@ -49,10 +50,12 @@ def public_bucket(subject: Subject, stack: Stack) -> Iterator[Finding]:
             for switch in _BLOCKS:
                 if block.inputs.get(switch) is not True:
                     yield f"{block.name} has {switch} {_said(block.inputs.get(switch))}: set it to true"
+    if subject.type == "aws:s3/bucketAcl:BucketAcl" and str(subject.inputs.get("acl")).startswith("public"):
+        yield f"acl is {subject.inputs['acl']}: remove it, or set it to private"
     if subject.type == "aws:s3/bucketPolicy:BucketPolicy":
         for statement in _statements(subject.inputs.get("policy")):
-            if statement.get("Effect") == "Allow" and _is_everybody(statement) and not statement.get("Condition"):
-                yield "policy allows Principal * without a condition: name who may come in"
+            if statement.get("Effect") == "Allow" and _is_everybody(statement) and not _narrowed(statement):
+                yield "policy allows Principal * without a condition on who: name who may come in"
 
 
 def encryption(subject: Subject, stack: Stack) -> Iterator[Finding]:
@@ -99,20 +102,30 @@ def machine_credentials(subject: Subject, stack: Stack) -> Iterator[Finding]:
 def wildcard_rights(subject: Subject, stack: Stack) -> Iterator[Finding]:
     """A role may do what is named, on what is named; and who may take it on is named too."""
     if subject.type in ("aws:iam/rolePolicy:RolePolicy", "aws:iam/policy:Policy"):
-        policy = subject.inputs.get("policy")
-        if is_unknown(policy):
-            yield Unknown("policy")
-        for index, statement in enumerate(_statements(policy)):
-            if statement.get("Effect") == "Allow":
-                yield from (f"policy.Statement[{index}] {problem}" for problem in _too_wide(statement))
+        yield from _rights("policy", subject.inputs.get("policy"))
     if subject.type == "aws:iam/role:Role":
+        for number, inline in enumerate(subject.inputs.get("inlinePolicies") or []):
+            yield from _rights(f"inlinePolicies[{number}].policy", inline.get("policy"))
+        yield from _everything("managedPolicyArns", subject.inputs.get("managedPolicyArns"))
         for statement in _statements(subject.inputs.get("assumeRolePolicy")):
             if statement.get("Effect") == "Allow" and _is_everybody(statement):
                 yield "assumeRolePolicy lets Principal * take the role on: name who may"
     if subject.type == "aws:iam/rolePolicyAttachment:RolePolicyAttachment":
-        policy = str(subject.inputs.get("policyArn", "")).rpartition("/")[2]
-        if policy in _EVERYTHING:
-            yield f"policyArn is {policy}: write a policy of the rights that are needed"
+        yield from _everything("policyArn", subject.inputs.get("policyArn"))
+
+
+def _rights(path: str, policy: Any) -> Iterator[Finding]:
+    if is_unknown(policy):
+        yield Unknown(path)
+    for index, statement in enumerate(_statements(policy)):
+        if statement.get("Effect") == "Allow":
+            yield from (f"{path}.Statement[{index}] {problem}" for problem in _too_wide(statement))
+
+
+def _everything(path: str, arns: Any) -> Iterator[Finding]:
+    for arn in _list(arns):
+        if (policy := str(arn).rpartition("/")[2]) in _EVERYTHING:
+            yield f"{path} is {policy}: write a policy of the rights that are needed"
 
 
 def access_keys(subject: Subject, stack: Stack) -> Iterator[Finding]:
@@ -133,7 +146,7 @@ def open_security_group(subject: Subject, stack: Stack) -> Iterator[Finding]:
         rules = [{"cidrBlocks": [cidr for cidr in cidrs if cidr]}]
     for rule in rules:
         for cidr in (*(rule.get("cidrBlocks") or ()), *(rule.get("ipv6CidrBlocks") or ())):
-            if cidr in _WORLD:
+            if _is_the_world(cidr):
                 yield f"lets {cidr} in: name the networks that may come in"
 
 
@@ -190,6 +203,21 @@ def _list(value: Any) -> list[Any]:
 def _is_everybody(statement: Mapping[str, Any]) -> bool:
     principal = statement.get("Principal")
     return principal == "*" or (isinstance(principal, Mapping) and "*" in _list(principal.get("AWS")))
+
+
+def _narrowed(statement: Mapping[str, Any]) -> bool:
+    """Whether a condition says who may, or from where; that the request comes by TLS says neither."""
+    keys = {key.lower() for condition in (statement.get("Condition") or {}).values() for key in condition}
+    return any(key.startswith(("aws:principal", "aws:source")) for key in keys)
+
+
+def _is_the_world(cidr: str) -> bool:
+    """Whether a network is so wide that it names nobody."""
+    try:
+        network = ipaddress.ip_network(cidr, strict=False)
+    except ValueError:
+        return False
+    return network.prefixlen < (8 if network.version == 4 else 16)
 
 
 def _too_wide(statement: Mapping[str, Any]) -> Iterator[str]:

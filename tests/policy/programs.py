@@ -207,6 +207,13 @@ BREAKING: dict[str, dict[str, Program]] = {
         "nothing blocks": bucket(),
         "one switch is off": bucket(blocked={"block_public_policy": False}),
         "everybody may read": bucket(blocked={}, policy=EVERYBODY),
+        "everybody may read over TLS": bucket(
+            blocked={},
+            policy=allow("s3:GetObject", "*", Principal="*", Condition={"Bool": {"aws:SecureTransport": "true"}}),
+        ),
+        "a list of rights beside it is public": lambda: _ignored(
+            aws.s3.BucketAcl("acl", bucket="b", acl="public-read-write")
+        ),
         "its list of rights is public": lambda: _ignored(aws.s3.Bucket("b", acl="public-read", tags=TAGS)),
     },
     "encryption": {
@@ -237,6 +244,22 @@ BREAKING: dict[str, dict[str, Program]] = {
         "a role for everybody": lambda: _ignored(
             aws.iam.Role("role", assume_role_policy=allow("sts:AssumeRole", None, Principal={"AWS": "*"}), tags=TAGS)
         ),
+        "rights inside of the role": lambda: _ignored(
+            aws.iam.Role(
+                "role",
+                assume_role_policy=allow("sts:AssumeRole", None, Principal={"Service": "ec2.amazonaws.com"}),
+                inline_policies=[aws.iam.RoleInlinePolicyArgs(name="all", policy=allow("*", "*"))],
+                tags=TAGS,
+            )
+        ),
+        "the administrator's rights, given with the role": lambda: _ignored(
+            aws.iam.Role(
+                "role",
+                assume_role_policy=allow("sts:AssumeRole", None, Principal={"Service": "ec2.amazonaws.com"}),
+                managed_policy_arns=["arn:aws:iam::aws:policy/AdministratorAccess"],
+                tags=TAGS,
+            )
+        ),
         "the administrator's rights": lambda: _ignored(
             aws.iam.RolePolicyAttachment("a", role="r", policy_arn="arn:aws:iam::aws:policy/AdministratorAccess")
         ),
@@ -244,6 +267,7 @@ BREAKING: dict[str, dict[str, Program]] = {
     "no-access-keys": {"a key": lambda: _ignored(aws.iam.AccessKey("key", user="somebody"))},
     "no-open-security-group": {
         "to all of IPv4": security_group("0.0.0.0/0"),
+        "to half of IPv4": security_group("128.0.0.0/1"),
         "to all of IPv6, in a rule of its own": lambda: _ignored(
             aws.vpc.SecurityGroupIngressRule(
                 "rule", security_group_id="sg-1", ip_protocol="tcp", cidr_ipv6="::/0", tags=TAGS
