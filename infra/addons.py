@@ -236,7 +236,7 @@ def nvidia_device_plugin_values(*, mirror: str | None) -> Values:
     return {
         "image": {"repository": charts.image("nvcr.io/nvidia/k8s-device-plugin", mirror)},
         "nodeSelector": {"nvidia.com/gpu.present": "true"},
-        "resources": requests_and_limits("50m", "64Mi"),
+        "resources": requests_and_limits("50m", "128Mi"),
     }
 
 
