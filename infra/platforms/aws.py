@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pulumi
 import pulumi_aws
-from pulumi import Output
+from pulumi import Output, ResourceOptions
 
 from infra import config, iam, images, promotion
 from infra.addons import OnAws
@@ -14,6 +14,7 @@ from infra.mesh import ModelStoreAccess, NetworkLoadBalancer
 from infra.model_store import ModelStore, ModelStoreArgs
 from infra.network import Network, NetworkArgs
 from infra.node_groups import NodeGroups, NodeGroupsArgs
+from infra.patience import Patience
 from infra.platforms.platform import Platform
 from infra.registry import Registry, RegistryArgs
 from infra.serving import Store
@@ -93,20 +94,27 @@ def _readers(
     models: Mapping[str, config.Model], cluster: Cluster, store: ModelStore, common: Mapping[str, str]
 ) -> dict[str, pulumi.Resource]:
     return {
-        model: iam.WorkloadRole(
-            f"reader-{model}",
-            iam.WorkloadRoleArgs(
-                cluster_name=cluster.name,
-                cluster=cluster.control_plane,
-                namespace=MODELS_NAMESPACE,
-                service_account=model,
-                document=_may_read(store, model),
-                tags=common,
-            ),
-        )
+        model: _reader(model, cluster, store, common)
         for model, its in models.items()
         if isinstance(its, config.TensorflowModel)
     }
+
+
+def _reader(model: str, cluster: Cluster, store: ModelStore, common: Mapping[str, str]) -> pulumi.Resource:
+    role = iam.WorkloadRole(
+        f"reader-{model}",
+        iam.WorkloadRoleArgs(
+            cluster_name=cluster.name,
+            cluster=cluster.control_plane,
+            namespace=MODELS_NAMESPACE,
+            service_account=model,
+            document=_may_read(store, model),
+            tags=common,
+        ),
+    )
+    # A pod that is made in the seconds until an association is known everywhere has no credentials, and never gets any:
+    # https://docs.aws.amazon.com/eks/latest/APIReference/API_CreatePodIdentityAssociation.html
+    return Patience(f"reader-{model}", of=role.arn, opts=ResourceOptions(depends_on=[role]))
 
 
 def _may_read(store: ModelStore, model: str) -> Output[iam.Document]:
