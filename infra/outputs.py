@@ -16,6 +16,8 @@ class Outputs:
 
     url: Output[str]
     """The gateway's address for clients."""
+    address: Output[str]
+    """What answers there: where the DNS record of a stack's host leads to."""
     grpc_address: Output[str] | None
     bucket: Input[str]
     repositories: Mapping[str, Output[str]]
@@ -27,6 +29,7 @@ class Outputs:
     def export(self) -> None:
         """Export them all; the kubeconfig as a secret."""
         pulumi.export("url", self.url)
+        pulumi.export("address", self.address)
         if self.grpc_address is not None:
             pulumi.export("grpcAddress", self.grpc_address)
         pulumi.export("bucket", self.bucket)

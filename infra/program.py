@@ -104,6 +104,7 @@ def build(settings: config.Settings) -> Outputs:
     )
     return Outputs(
         url=mesh.url,
+        address=mesh.address,
         grpc_address=mesh.grpc_address,
         bucket=store.bucket,
         repositories=repositories,

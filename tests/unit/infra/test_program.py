@@ -424,6 +424,16 @@ def test_the_kubeconfig_leaves_the_stack_as_a_secret_alone(stack: str) -> None:
     assert repr(outputs["kubeconfig"]) == "Secret()", "it is not shown"
 
 
+def test_what_a_hosts_dns_record_leads_to_is_told_beside_the_hosts_own_url() -> None:
+    def named(settings: Settings) -> None:
+        certificate = "arn:aws:acm:eu-central-1:111122223333:certificate/0a1b"
+        settings["ingress"] |= {"host": "models.example.com", "certificateArn": certificate}
+
+    outputs = edited("prod", named).outputs
+    assert outputs["url"] == "https://models.example.com"
+    assert outputs["address"] == "${mesh-ingress.hostname}"
+
+
 # --- One object, one owner -------------------------------------------------------------------------------------------
 
 
