@@ -123,6 +123,18 @@ def test_the_charts_proxies_at_the_door_have_no_service_and_read_no_secrets() ->
     assert values.gateway()["rbac"] == {"enabled": False}
 
 
+def test_the_proxies_at_the_door_may_open_ports_80_and_443_without_being_root() -> None:
+    context = values.gateway()["securityContext"]
+    assert context["runAsNonRoot"]
+    assert context["sysctls"] == [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}]
+
+
+def test_istiod_starts_only_where_its_kinds_are_known() -> None:
+    evaluation = mesh()
+    (istiod,) = [it for it in evaluation.of_type("kubernetes:helm.sh/v3:Release") if it.inputs["name"] == "istiod"]
+    assert "Release mesh-base" in waits_for(evaluation, istiod)
+
+
 def test_a_proxy_at_the_door_is_not_killed_before_it_has_drained() -> None:
     gateway = values.gateway()
     drain = int(gateway["podAnnotations"]["proxy.istio.io/config"].removeprefix("terminationDrainDuration: ")[:-1])

@@ -65,6 +65,12 @@ def test_the_load_balancer_admits_the_networks_that_are_named_and_no_other() -> 
     assert spec["loadBalancerClass"] == "service.k8s.aws/nlb"
 
 
+def test_a_client_inside_of_the_cluster_gets_an_answer_through_the_load_balancer_too() -> None:
+    # With the client's own address, a pod on the same machine would be answered past the load balancer, and hang.
+    assert _annotations(mesh())["target-group-attributes"] == "preserve_client_ip.enabled=false"
+    assert _annotations(mesh())["nlb-target-type"] == "ip"
+
+
 def test_the_health_check_asks_a_port_that_no_client_can() -> None:
     evaluation = mesh()
     assert _annotations(evaluation)["healthcheck-port"] == "15021"
