@@ -1,10 +1,10 @@
 """A model store inside the cluster, for one without S3: moto's server, an S3 API in memory.
 
-It keeps its objects for as long as its pod lives, and asks nobody for credentials: the mesh lets the models' pods read,
-and nobody write. Whoever may forward a port into its pod uploads, past the mesh.
+It keeps its objects for as long as its pod lives, and asks nobody for credentials: the mesh lets each model's pods read
+that model's files, and nobody write. Whoever may forward a port into its pod uploads, past the mesh.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,15 +50,23 @@ def pod(mirror: str | None) -> PodSpecArgsDict:
     }
 
 
-def readers() -> dict[str, Any]:
-    """Who may ask what of it: the models' pods, to read.
+def rights(bucket: str, models: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Who may ask what of it, by name: a model's pods for the model's files, all models' for lists of what there is.
 
     Source: https://istio.io/latest/docs/reference/config/security/authorization-policy/
     """
-    rule = {
-        "from": [{"source": {"namespaces": [MODELS_NAMESPACE]}}],
-        "to": [{"operation": {"ports": [str(PORT)], "methods": ["GET", "HEAD"]}}],
+    files = {
+        f"read-{model}": _may_get({"principals": [f"cluster.local/ns/{MODELS_NAMESPACE}/sa/{model}"]}, path)
+        for model in sorted(models)
+        for path in [f"/{bucket}/models/{model}/*"]
     }
+    # Which of them a list is of is a parameter, and those are not looked at.
+    return {"list": _may_get({"namespaces": [MODELS_NAMESPACE]}, f"/{bucket}"), **files}
+
+
+def _may_get(source: Mapping[str, Sequence[str]], path: str) -> dict[str, Any]:
+    operation = {"ports": [str(PORT)], "methods": ["GET", "HEAD"], "paths": [path]}
+    rule = {"from": [{"source": source}], "to": [{"operation": operation}]}
     return {"selector": {"matchLabels": _SELECTOR}, "action": "ALLOW", "rules": [rule]}
 
 
@@ -68,6 +76,9 @@ class ObjectStoreArgs:
 
     kubernetes: k8s.Provider
     mirror: str | None
+    bucket: str
+    models: Sequence[str]
+    """Those that are read from it."""
     after: Sequence[pulumi.Resource]
     """What pods wait for: its namespace and the mesh."""
 
@@ -94,12 +105,13 @@ class ObjectStore(pulumi.ComponentResource):
             spec={"selector": _SELECTOR, "ports": [pods.service_port("http", PORT)]},
             opts=child,
         )
-        CustomResource(
-            name,
-            api_version=versions.ISTIO_SECURITY_API,
-            kind="AuthorizationPolicy",
-            metadata=metadata,
-            spec=readers(),
-            opts=child,
-        )
+        for right, spec in rights(args.bucket, args.models).items():
+            CustomResource(
+                f"{name}-{right}",
+                api_version=versions.ISTIO_SECURITY_API,
+                kind="AuthorizationPolicy",
+                metadata=k8s.meta.v1.ObjectMetaArgs(name=right, namespace=MODEL_STORE_NAMESPACE),
+                spec=spec,
+                opts=child,
+            )
         self.register_outputs({})

@@ -56,15 +56,20 @@ def as_variables(keys: Mapping[str, str]) -> dict[str, str]:
 
 
 def _in_cluster(settings: config.Settings, cluster: ExistingCluster) -> Callable[[Mesh], Store]:
+    bucket = bucket_name(settings.stack)
+
     def store(mesh: Mesh) -> Store:
         ObjectStore(
             "models",
-            ObjectStoreArgs(kubernetes=cluster.kubernetes, mirror=settings.image_mirror, after=mesh.ready),
+            ObjectStoreArgs(
+                kubernetes=cluster.kubernetes,
+                mirror=settings.image_mirror,
+                bucket=bucket,
+                models=[name for name, it in settings.models.items() if isinstance(it, config.TensorflowModel)],
+                after=mesh.ready,
+            ),
         )
-        return Store(
-            bucket=bucket_name(settings.stack),
-            environment={"AWS_ENDPOINT_URL_S3": URL, **REGION, **ANY_KEYS},
-        )
+        return Store(bucket=bucket, environment={"AWS_ENDPOINT_URL_S3": URL, **REGION, **ANY_KEYS})
 
     return store
 

@@ -287,7 +287,9 @@ def test_an_image_that_serves_by_itself_answers_the_door_alone_on_its_own_port(m
         assert [*_within(policy["permissions"], "destinationPort")] == [model["port"]]
 
 
-def test_the_model_store_in_a_cluster_is_read_by_models_and_written_by_nobody(started: Callable[[str], Mesh]) -> None:
+def test_the_model_store_in_a_cluster_gives_a_model_its_own_files_and_takes_none(
+    started: Callable[[str], Mesh],
+) -> None:
     meshed = started("kind")
     cluster = "outbound|5000||s3.model-store.svc.cluster.local"
     for pod in (it for it in meshed.pods if not it.is_gateway):
@@ -295,7 +297,15 @@ def test_the_model_store_in_a_cluster_is_read_by_models_and_written_by_nobody(st
         assert (cluster in known) is (pod.namespace in ("models", "model-store")), pod.name
         if pod.namespace == "models":
             assert known[cluster]["transportSocketMatches"][0]["match"] == {"tlsMode": "istio"}
-    (policy,) = _admitted(pushed(meshed, meshed.pod("s3")).listeners["virtualInbound"]).values()
-    assert {*_within(policy["principals"], "regex")} == {".*/ns/models/.*"}
-    assert {*_within(policy["permissions"], "destinationPort")} == {5000}
-    assert _texts(policy["permissions"]) == {"GET", "HEAD"}
+    policies = _admitted(pushed(meshed, meshed.pod("s3")).listeners["virtualInbound"])
+    assert {method for it in policies.values() for method in _texts(it["permissions"])} >= {"GET", "HEAD"}
+    for name, policy in policies.items():
+        what = _texts(policy["permissions"])
+        assert what & {"GET", "HEAD", "PUT", "POST", "DELETE"} == {"GET", "HEAD"}, name
+        assert {*_within(policy["permissions"], "destinationPort")} == {5000}
+        (path,) = what - {"GET", "HEAD"}
+        model = path.removesuffix("/").rpartition("/")[2]
+        who = _texts(policy["principals"]) or {*_within(policy["principals"], "regex")}
+        of_all = ".*/ns/models/.*" in who
+        assert of_all or who == {f"spiffe://cluster.local/ns/models/sa/{model}"}, name
+        assert of_all is ("policy[list]" in name)

@@ -136,16 +136,20 @@ def test_nobody_but_models_opens_a_connection_to_the_store_and_it_opens_none() -
         assert not allowed(kind(), STORE, other, 443), other
 
 
-def test_models_may_read_the_store_and_nobody_may_write() -> None:
+def test_a_model_may_read_its_own_files_in_the_store_and_nobody_may_write() -> None:
     policies = {
-        name: spec for (where, name), spec in objects(kind(), "AuthorizationPolicy").items() if where == STORE.namespace
+        name: it for (where, name), it in objects(kind(), "AuthorizationPolicy").items() if where == "model-store"
     }
     assert policies.pop("default-deny") == {}
-    (policy,) = policies.values()
-    assert policy["action"] == "ALLOW"
-    (rule,) = policy["rules"]
-    assert [it["source"] for it in rule["from"]] == [{"namespaces": ["models"]}]
-    assert [it["operation"]["methods"] for it in rule["to"]] == [["GET", "HEAD"]]
+    assert {it["action"] for it in policies.values()} == {"ALLOW"}
+    rules = [rule for it in policies.values() for rule in it["rules"]]
+    assert {method for rule in rules for it in rule["to"] for method in it["operation"]["methods"]} == {"GET", "HEAD"}
+    bucket = existing.bucket_name("kind")
+    for model in ("clothing", "digits"):
+        (rule,) = policies[f"read-{model}"]["rules"]
+        assert rule["from"] == [{"source": {"principals": [f"cluster.local/ns/models/sa/{model}"]}}]
+        assert [it["operation"]["paths"] for it in rule["to"]] == [[f"/{bucket}/models/{model}/*"]]
+    assert policies.keys() == {"list", "read-clothing", "read-digits"}
 
 
 def test_the_store_has_a_proxy_of_the_mesh_which_keeps_writers_out() -> None:
