@@ -102,7 +102,7 @@ def of_cluster(context: str, cluster: Cluster) -> Iterator[str]:
     if found := find_strangers(cluster):
         yield (
             f"{context} has what this program would take over, and `make down` delete: {', '.join(found)}; take another"
-            " cluster, or remove that first"
+            " cluster, or remove that first (what an earlier stack of this program has left, `make down` removes)"
         )
 
 
