@@ -19,8 +19,8 @@ _MACHINES: Final[Mapping[str, tuple[int, int, int, int]]] = {
     # A machine of one's own.
     "local": (4, 16, 110, 0),
 }
-# What the smallest of the disks leaves to pods.
-_DISK: Final = {"ephemeral-storage": "40Gi"}
+_LOCAL_DISK_GIB: Final = 100
+"""Of a machine that has no launch template."""
 _TAINT_EFFECTS: Final = {
     "NO_SCHEDULE": "NoSchedule",
     "NO_EXECUTE": "NoExecute",
@@ -46,13 +46,18 @@ def nodes_of(evaluation: Evaluation) -> list[Manifest]:
     )
     nodes: list[Manifest] = []
     for group in groups:
-        nodes += _machines(group, zones, first=len(nodes))
+        nodes += _machines(group, evaluation, zones, first=len(nodes))
     return nodes
 
 
-def _machines(group: Resource, zones: Sequence[str], first: int) -> list[Manifest]:
+def _machines(group: Resource, evaluation: Evaluation, zones: Sequence[str], first: int) -> list[Manifest]:
     name = group.name.removeprefix("nodes-")
     kind = group.inputs["instanceTypes"][0]
+    (disk,) = (
+        template.inputs["blockDeviceMappings"][0]["ebs"]["volumeSize"]
+        for template in evaluation.of_type("aws:ec2/launchTemplate:LaunchTemplate")
+        if template.name == f"{group.name}-template"
+    )
     labels = {"eks.amazonaws.com/nodegroup": name, **group.inputs.get("labels", {})}
     taints = [
         {"key": taint["key"], "value": taint["value"], "effect": _TAINT_EFFECTS[taint["effect"]]}
@@ -64,6 +69,7 @@ def _machines(group: Resource, zones: Sequence[str], first: int) -> list[Manifes
             index=first + index,
             instance_type=kind,
             zone=zones[index % len(zones)],
+            disk=disk,
             labels=labels,
             taints=taints,
         )
@@ -77,6 +83,7 @@ def _node(
     index: int,
     instance_type: str,
     zone: str,
+    disk: int = _LOCAL_DISK_GIB,
     labels: Mapping[str, str] | None = None,
     taints: Sequence[Mapping[str, str]] = (),
 ) -> Manifest:
@@ -103,12 +110,19 @@ def _node(
                 {"type": "InternalIP", "address": f"10.127.0.{index + 1}"},
                 {"type": "Hostname", "address": name},
             ],
-            "capacity": {"cpu": str(cpus), "memory": f"{gib}Gi", "pods": str(pods), **_DISK, **gpu},
+            "capacity": {
+                "cpu": str(cpus),
+                "memory": f"{gib}Gi",
+                "ephemeral-storage": f"{disk}Gi",
+                "pods": str(pods),
+                **gpu,
+            },
             "allocatable": {
                 "cpu": f"{_free_millicpus(cpus)}m",
                 "memory": f"{_free_mib(gib, pods)}Mi",
+                # The kubelet evicts pods when a tenth is left, and keeps one GiB for itself.
+                "ephemeral-storage": f"{disk * 9 // 10 - 1}Gi",
                 "pods": str(pods),
-                **_DISK,
                 **gpu,
             },
             "nodeInfo": _information(),
