@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from infra.config.ingress import Open
-from infra.config.models import Model, TensorflowModel
+from infra.config.models import Model, TensorflowModel, Versions, Weighted
 from infra.config.platform import EksCluster
 from infra.config.settings import Settings
 
@@ -60,25 +60,38 @@ def _cpu_nodes(settings: Settings) -> Iterator[str]:
 
 
 def _gpu_nodes(settings: Settings) -> Iterator[str]:
-    """With cluster.kind eks, replicas.min of all models with accelerator gpu find a GPU each, of a canary as well."""
+    """With cluster.kind eks, replicas.min of all models with accelerator gpu find a GPU each, one being updated too."""
     if not isinstance(settings.cluster, EksCluster):
         return
     models = {name: model for name, model in settings.models.items() if model.accelerator == "gpu"}
     there = sum((group.gpus or 0) * group.size.max for group in settings.node_groups.values())
-    needed = sum(model.replicas.min * _versions(model) for model in models.values())
+    updated = max(map(_added_by_an_update, models.values()), default=0)
+    needed = sum(model.replicas.min * _versions(model) for model in models.values()) + updated
     if not there:
         for name in models:
             yield f"models.{name}.accelerator is gpu, and no node group has GPUs: add one to nodeGroups"
     elif needed > there:
         yield (
-            f"models with accelerator gpu need {needed} GPUs for replicas.min, and nodeGroups have {there} at most:"
-            " raise size.max of a group with GPUs"
+            f"models with accelerator gpu need {needed} GPUs for replicas.min while one of them is updated, and"
+            f" nodeGroups have {there} at most: raise size.max of a group with GPUs"
         )
 
 
 def _versions(model: Model) -> int:
     """How many versions of a model run beside each other, at times."""
     return 2 if isinstance(model, TensorflowModel) and model.canary else 1
+
+
+def _added_by_an_update(model: Model) -> int:
+    """How many more pods there are at the most, with as few replicas as there may be, while an update is under way."""
+    replicas = model.replicas
+    match model:
+        case TensorflowModel(versions=Versions(), canary=None):
+            return replicas.min
+        case TensorflowModel(canary=Weighted()):
+            # The version that is promoted gets the pods of both before the other goes; see infra/handover.py.
+            return max(1, min(replicas.min, replicas.max - replicas.min))
+    return 1
 
 
 def _nodes_of_its_own(settings: Settings) -> Iterator[str]:
