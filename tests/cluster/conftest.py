@@ -17,6 +17,7 @@ import pytest
 
 from infra.plan.evaluate import Evaluation
 from infra.plan.stack import ROOT, evaluate_stack
+from tests.cluster.place import Place
 from tests.machinery import crds
 from tests.machinery.binaries import GoMissingError
 from tests.machinery.charts import releases_of, rendered
@@ -113,6 +114,14 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     cluster.client.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     yield name
     cluster.client.delete("v1", "Namespace", name)
+
+
+@pytest.fixture
+def place(cluster: Cluster, namespace: str) -> Iterator[Place]:
+    """The namespace, and machines of the test's own."""
+    place = Place(client=cluster.client, namespace=namespace)
+    yield place
+    place.leave()
 
 
 @pytest.hookimpl(wrapper=True)

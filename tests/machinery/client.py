@@ -2,14 +2,16 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from kubernetes import config, dynamic
-from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError
+from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError, TooManyRequestsError
 
 Manifest = Mapping[str, Any]
+State = Mapping[str, Manifest]
+"""All objects of a kind in a namespace, by name."""
 
 _MANAGER: Final = "tests"
 _PATIENCE: Final = 60
@@ -98,6 +100,33 @@ class Client:
         answer = accounts.subresources["token"].create(name=service_account, namespace=namespace, body={"spec": spec})
         return str(self._plain(answer)["status"]["token"])
 
+    def states(self, api_version: str, kind: str, namespace: str) -> Iterator[State]:
+        """The objects of a kind as they are now, then after every change to one of them: none is left out.
+
+        The first is of the moment of the first ``next``; a minute after the second, it ends.
+        """
+        resource = self._resource(api_version, kind)
+        found = self._plain(resource.get(namespace=namespace))
+        state = {it["metadata"]["name"]: it for it in found["items"]}
+        yield state
+        version = found["metadata"]["resourceVersion"]
+        for event in resource.watch(namespace=namespace, resource_version=version, timeout=_PATIENCE):
+            changed = event["raw_object"]
+            others = {name: it for name, it in state.items() if name != changed["metadata"]["name"]}
+            gone = event["type"] == "DELETED"
+            state = others if gone else {**others, changed["metadata"]["name"]: changed}
+            yield state
+
+    def evict(self, pod: str, namespace: str) -> bool:
+        """Ask a pod to leave its node, as `kubectl drain` does; no if a disruption budget does not allow it now."""
+        name = {"name": pod, "namespace": namespace}
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": name}
+        try:
+            self._resource("v1", "Pod").subresources["eviction"].create(body=eviction, **name)
+        except TooManyRequestsError:
+            return False
+        return True
+
     def delete(
         self, api_version: str, kind: str, name: str, namespace: str | None = None, *, foreground: bool = False
     ) -> None:
@@ -134,6 +163,25 @@ def eventually(value: Callable[[], T | None], what: str, seconds: float = _PATIE
             return answer
         assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
         time.sleep(0.1)
+
+
+def until(states: Iterator[State], holds: Callable[[State], bool], what: str) -> list[State]:
+    """All states up to the first for which the condition holds, and that one; AssertionError if there is none."""
+    seen: list[State] = []
+    for state in states:
+        seen.append(state)
+        if holds(state):
+            return seen
+    raise AssertionError(f"{what}: not in {len(seen)} states; the last:\n{json.dumps(seen[-1:], indent=1)}")
+
+
+def up_to(now: State, states: Iterator[State]) -> list[State]:
+    """All states up to the one that it is now; AssertionError if there is no such."""
+
+    def versions(state: State) -> dict[str, str]:
+        return {name: it["metadata"]["resourceVersion"] for name, it in state.items()}
+
+    return until(states, lambda state: versions(state) == versions(now), "the state that it is now")
 
 
 def _how(dry_run: bool) -> dict[str, Any]:
