@@ -70,6 +70,15 @@ def is_private(cidr: str) -> bool:
     return any(network.subnet_of(ipaddress.IPv4Network(private)) for private in PRIVATE_NETWORKS)
 
 
+def _is_https_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        known = url.port is None or url.port > 0
+    except ValueError:
+        return False
+    return known and url.scheme == "https" and re.fullmatch(r"[A-Za-z0-9.-]+", url.hostname or "") is not None
+
+
 def _is_s3_api(text: str) -> bool:
     try:
         url = urlsplit(text)
@@ -100,7 +109,14 @@ _RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 10
 
 Positive = Annotated[int, Field(ge=1)]
 Percent = Annotated[int, Field(ge=0, le=100)]
-PortNumber = Annotated[int, Field(ge=1, le=65535)]
+PortNumber = Annotated[
+    int,
+    # https://istio.io/latest/docs/ops/deployment/application-requirements/#ports-used-by-istio
+    Rule(
+        "a port from 1 to 65535, but not from 15000 to 15090, which are those of the mesh's proxy in the same pod",
+        lambda port: 1 <= port <= 65535 and not 15000 <= port <= 15090,
+    ),
+]
 Pixels = Annotated[int, Field(ge=1, le=4096)]
 Accelerator = Literal["cpu", "gpu"]
 
@@ -113,7 +129,7 @@ HostAndPort = Annotated[
 # Without a name, clients take the one that happens to be current.
 ContextName = Annotated[str, _like("the name of a context, as `kubectl config get-contexts` shows it", r"\S+")]
 NodeHost = Annotated[str, _like("a host's name or address", r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")]
-HttpsUrl = Annotated[str, _like("an https:// URL", r"https://\S+")]
+HttpsUrl = Annotated[str, Rule("an https:// URL with a host's name, and a port if it has one", _is_https_url)]
 UrlPath = Annotated[str, _like("a path that begins with /", r"/\S*")]
 S3Api = Annotated[
     str,
@@ -131,7 +147,10 @@ RegistryAddress = Annotated[
     ),
 ]
 ImageByDigest = Annotated[
-    str, _like("an image by its digest: name@sha256: and 64 hexadecimal digits", r"[^\s@]+@sha256:[0-9a-f]{64}")
+    str,
+    _like(
+        "an image by its digest: name@sha256: and 64 hexadecimal digits", r"[a-z0-9][a-z0-9._/:-]*@sha256:[0-9a-f]{64}"
+    ),
 ]
 
 ModelName = Annotated[
