@@ -9,8 +9,8 @@ PROJECT: Final = "model-serving"
 # The longest stack name whose every derived name still fits AWS's limits (the tests derive them all at this length).
 STACK_NAME_MAX: Final = 12
 
-# A model's name is a DNS label that still has room for "-v1234-primary" and a pod's two suffixes within 63 characters
-# (https://kubernetes.io/docs/concepts/overview/working-with-objects/names/).
+# A model's name is a DNS label that still has room for "-v1234567890" or "-primary", and for a pod's two suffixes,
+# within 63 characters (https://kubernetes.io/docs/concepts/overview/working-with-objects/names/).
 MODEL_NAME_MAX: Final = 30
 NODE_GROUP_NAME_MAX: Final = 20
 

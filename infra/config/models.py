@@ -5,7 +5,19 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from infra.config.part import Part, Range, Resources, named_twice
-from infra.config.types import Accelerator, ImageByDigest, Memory, Percent, Pixels, PortNumber, Positive, UrlPath
+from infra.config.types import (
+    Accelerator,
+    ImageByDigest,
+    Memory,
+    Percent,
+    Pixels,
+    PortNumber,
+    Positive,
+    TensorName,
+    Text,
+    UrlPath,
+    VersionNumber,
+)
 
 Version = int | Literal["latest"]
 """What a model's pods serve: a number of the model store, or the highest there is."""
@@ -14,9 +26,9 @@ Version = int | Literal["latest"]
 class Versions(Part):
     """Which versions of a model are served; a number is a folder of the model store."""
 
-    stable: Positive
+    stable: VersionNumber
     """The version that all requests go to, but for a canary's share."""
-    canary: Positive | None = None
+    canary: VersionNumber | None = None
     """The version that a weighted canary tries."""
 
     @model_validator(mode="after")
@@ -63,7 +75,7 @@ class Progressive(Part):
 class Input(Part):
     """The model's input tensor: float32 of shape [batch, height, width, channels]."""
 
-    tensor: str
+    tensor: TensorName
     """The tensor's name in the model's signature."""
     size: tuple[Pixels, Pixels]
     """Height and width in pixels."""
@@ -83,9 +95,9 @@ class Input(Part):
 class Output(Part):
     """The model's output tensor: floats of shape [batch, labels]."""
 
-    tensor: str
+    tensor: TensorName
     """The tensor's name in the model's signature."""
-    labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    labels: Annotated[tuple[Text, ...], Field(min_length=1)]
     """What each of the floats says, in their order."""
 
     @model_validator(mode="after")

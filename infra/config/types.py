@@ -108,6 +108,8 @@ _HOST_NAME: Final = r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](
 _RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
 
 Positive = Annotated[int, Field(ge=1)]
+# As many digits as seconds since 1970 have, which exporters number by; names have room for no more.
+VersionNumber = Annotated[int, Field(ge=1, le=9_999_999_999)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 PortNumber = Annotated[
     int,
@@ -130,6 +132,8 @@ HostAndPort = Annotated[
 ContextName = Annotated[str, _like("the name of a context, as `kubectl config get-contexts` shows it", r"\S+")]
 NodeHost = Annotated[str, _like("a host's name or address", r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")]
 HttpsUrl = Annotated[str, Rule("an https:// URL with a host's name, and a port if it has one", _is_https_url)]
+TensorName = Annotated[str, _like("a tensor's name, without spaces", r"\S+")]
+Text = Annotated[str, _like("a text that is not empty", r".*\S.*")]
 UrlPath = Annotated[str, _like("a path that begins with /", r"/\S*")]
 S3Api = Annotated[
     str,

@@ -5,12 +5,35 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from infra.config import Settings, SettingsError, of_stack
 from infra.conventions import PROJECT
+
+_NOT_JSON: Final = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("binary", "omap", "pairs", "set", "timestamp"))
+
+
+class _Loader(yaml.SafeLoader):
+    """As Pulumi reads it: each key stands once, and values are those of JSON, so that a date is text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as the base has it
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NOT_JSON]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    yaml_constructors = {  # noqa: RUF012
+        tag: constructor for tag, constructor in yaml.SafeLoader.yaml_constructors.items() if tag not in _NOT_JSON
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping; raises ConstructorError for a key that stands twice."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +61,7 @@ def read(stack: str, folder: Path) -> StackFile:
     """Read the file of a stack; raises SettingsError if it is not there or is not one."""
     path = folder / f"Pulumi.{stack}.yaml"
     try:
-        document = yaml.safe_load(path.read_text())
+        document = yaml.load(path.read_text(), _Loader)  # noqa: S506 - a safe one
     except FileNotFoundError:
         others = ", ".join(sorted(it.name.split(".")[1] for it in folder.glob("Pulumi.*.yaml")))
         raise SettingsError(f"{path.name}: there is no such file; the stacks here are: {others or 'none'}") from None
@@ -46,6 +69,8 @@ def read(stack: str, folder: Path) -> StackFile:
         raise SettingsError(f"{path.name}: cannot be read: {_reason(error)}") from None
     except yaml.YAMLError as error:
         raise SettingsError(f"{path.name}: is not YAML{_where(error)}") from None
+    except ValueError:
+        raise SettingsError(f"{path.name}: holds a number of more digits than can be read") from None
     if document is None:
         document = {}
     config = document.get("config", {}) if isinstance(document, Mapping) else None
@@ -54,10 +79,14 @@ def read(stack: str, folder: Path) -> StackFile:
     for key in config:
         if ":" not in str(key):
             raise SettingsError(f"{path.name}: {key} has no namespace: write {PROJECT}:{key}")
+    try:
+        readable = {key: _without_secrets(value) for key, value in config.items()}
+    except RecursionError:
+        raise SettingsError(f"{path.name}: holds a value that is a part of itself") from None
     return StackFile(
         path=path,
-        config={key: _without_secrets(value) for key, value in config.items()},
-        secrets=frozenset(key for key, value in config.items() if _without_secrets(value) != value),
+        config=readable,
+        secrets=frozenset(key for key, value in config.items() if readable[key] != value),
     )
 
 

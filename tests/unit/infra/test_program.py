@@ -226,11 +226,11 @@ def with_the_longest_names() -> Evaluation:
         settings["nodeGroups"]["n" * 20] = settings["nodeGroups"].pop("cpu")
         settings["models"] = {
             f"{letters}-one": {
-                "versions": {"stable": 99998, "canary": 99999},
+                "versions": {"stable": 9999999998, "canary": 9999999999},
                 "canary": {"strategy": "weighted", "weight": 1},
                 **PICTURE,
             },
-            f"{letters}-two": {"versions": {"stable": 99999}, "canary": {"strategy": "progressive"}, **PICTURE},
+            f"{letters}-two": {"versions": {"stable": 9999999999}, "canary": {"strategy": "progressive"}, **PICTURE},
             f"{letters}-web": CONTAINER,
         }
         settings["defaultModel"] = f"{letters}-one"
