@@ -100,6 +100,16 @@ def test_a_property_that_cannot_change_in_place_replaces_the_resource() -> None:
     assert not diff(vpc("10.0.0.0/16", "a"), vpc("10.0.0.0/16", "b")).changed[0].replaced
 
 
+def test_of_two_with_one_name_neither_is_lost() -> None:
+    twice = deployment({"name": "server", "image": "a"}, {"name": "server", "image": "b"})
+    other = deployment({"name": "server", "image": "a"}, {"name": "server", "image": "c"})
+    (changed,) = diff(twice, other).changed
+    assert [(it.before, it.after) for it in changed.changes] == [("b", "c")]
+    first = deployment({"name": "server", "image": "z"}, {"name": "server", "image": "b"})
+    (changed,) = diff(twice, first).changed
+    assert [(it.before, it.after) for it in changed.changes] == [("a", "z")]
+
+
 def network(cidr: str) -> Program:
     def program() -> None:
         vpc = aws.ec2.Vpc("vpc", cidr_block=cidr)

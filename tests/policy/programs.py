@@ -131,11 +131,13 @@ def namespace(
     mutual_tls: str | None = "STRICT",
     denied: tuple[str, ...] = ("Egress", "Ingress"),
     ingress: list[dict[str, Any]] | None = None,
+    of: dict[str, Any] | None = None,
 ) -> Program:
     def program() -> None:
         k8s.core.v1.Namespace("models", metadata={"name": "models", "labels": {"istio-injection": "enabled"}})
         if mutual_tls:
-            istio("security.istio.io/v1", "PeerAuthentication", {"mtls": {"mode": mutual_tls}}, where="istio-system")()
+            spec = {"mtls": {"mode": mutual_tls}, **({"selector": of} if of else {})}
+            istio("security.istio.io/v1", "PeerAuthentication", spec, where="istio-system")()
         if denied:
             network_policy({"podSelector": {}, "policyTypes": list(denied), "ingress": ingress or []})()
 
@@ -326,6 +328,7 @@ BREAKING: dict[str, dict[str, Program]] = {
     "mutual-tls": {
         "not said": namespace(mutual_tls=None),
         "not demanded": namespace(mutual_tls="PERMISSIVE"),
+        "demanded of some pods alone": namespace(mutual_tls="STRICT", of={"matchLabels": {"app": "server"}}),
         "off for a port": istio(
             "security.istio.io/v1",
             "PeerAuthentication",

@@ -467,3 +467,10 @@ def test_a_model_named_as_something_else_is_makes_no_object_twice(stack: str, se
     evaluation = edited(stack, lambda it: it["models"].update(dict.fromkeys(NAMES, settings)))
     found = identities(evaluation)
     assert len(found) == len(set(found))
+
+
+def test_flagger_is_installed_where_its_namespace_is_and_the_metrics_that_it_judges_by() -> None:
+    (flagger,) = (it for it in evaluated("prod").resources if it.name == "rollout-flagger")
+    assert {"Namespace addons-monitoring", "Release addons-kube-prometheus-stack"} <= waits_for(
+        evaluated("prod"), flagger
+    )
