@@ -73,7 +73,7 @@ def test_what_a_program_raises_inside_of_an_apply_comes_through() -> None:
 def test_a_program_that_fails_leaves_nothing_behind_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(settings: config.Settings) -> Outputs:
         outputs = build(settings)
-        aws.s3.Bucket("broken", bucket=outputs.bucket.apply(lambda bucket: str(int(bucket))))
+        aws.s3.Bucket("broken", bucket=Output.from_input(outputs.bucket).apply(lambda bucket: str(int(bucket))))
         return outputs
 
     with monkeypatch.context() as broken:
