@@ -133,7 +133,7 @@ bootstrap: .venv-program/.installed ## Make the bucket and the key of Pulumi's s
 # What the program's environment checks; the other one checks the rest.
 PROGRAM_TESTS := tests/unit/infra tests/plan tests/policy
 # With a real control plane: see docs/testing.md.
-CLUSTER_TESTS := tests/cluster
+CLUSTER_TESTS := tests/cluster tests/engine
 PROGRAM_CODE := __main__.py infra bench/plan tests/machinery $(PROGRAM_TESTS) $(CLUSTER_TESTS)
 
 lint: .venv/.dev .venv-program/.dev ## Format, lint and types

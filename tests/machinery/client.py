@@ -1,6 +1,7 @@
 """A client of an API server that speaks in plain manifests."""
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ class Client:
     def __init__(self, kubeconfig: Path, discovered: Path) -> None:
         client = config.new_client_from_config(str(kubeconfig))
         self._client = dynamic.DynamicClient(client, cache_file=str(discovered))
+        # What it has not discovered yet, it can discover for one thread at a time alone.
+        self._discovering = threading.Lock()
 
     def version(self) -> str:
         """The server's version, such as v1.36.3."""
@@ -138,7 +141,8 @@ class Client:
             return
 
     def _resource(self, api_version: str, kind: str) -> Any:
-        return self._client.resources.get(api_version=api_version, kind=kind)
+        with self._discovering:
+            return self._client.resources.get(api_version=api_version, kind=kind)
 
     def _asked(self, request: Callable[[], Any]) -> dict[str, Any]:
         try:
