@@ -152,7 +152,11 @@ def deployment(
         "strategy": {"type": "RollingUpdate", "rolling_update": {"max_surge": 1, "max_unavailable": 0}},
         "progress_deadline_seconds": ROLLOUT_SECONDS,
         "revision_history_limit": 3,
-        "template": {"metadata": {"labels": dict(labels), "annotations": dict(annotations)}, "spec": pod},
+        # An API server drops empty maps, and a refresh would show their absence as a difference.
+        "template": {
+            "metadata": {"labels": dict(labels), **({"annotations": dict(annotations)} if annotations else {})},
+            "spec": pod,
+        },
     }
 
 

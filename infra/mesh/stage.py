@@ -220,7 +220,7 @@ class Mesh(pulumi.ComponentResource):
                 name=ingress.NAME,
                 namespace=INGRESS_NAMESPACE,
                 labels=ingress.SELECTOR,
-                annotations=entry.annotations(settings),
+                annotations=entry.annotations(settings) or None,
             ),
             spec=entry.spec(settings),
             opts=self._options(self._namespaces[INGRESS_NAMESPACE], *entry.after),

@@ -15,9 +15,19 @@ from pulumi import automation
 from infra import config, conventions, repair
 from tests.engine.stand_in.serving import StandIn
 from tests.machinery.binaries import binary
+from tests.machinery.control_plane import ControlPlane
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MODELS: Final = "model-serving:models"
+
+
+# No proxies are here that could still send requests to a version that gets none any more.
+_PLUGIN: Final = """
+import runpy
+from infra import handover
+handover._KNOWN_SECONDS = 0
+runpy.run_module("pulumi.dynamic", run_name="__main__")
+"""
 
 
 @dataclass(frozen=True)
@@ -47,12 +57,15 @@ class Run:
     errors: list[str] = field(default_factory=list)
     succeeded: bool = False
 
-    def changes(self) -> dict[str, str]:
-        """What was done with each resource that did not stay as it was, by name: components and providers left out."""
+    def changes(self, *, kind: str = "") -> dict[str, str]:
+        """What was done with each resource that did not stay as it was, by name: components and providers left out.
+
+        Of the resources whose type begins with ``kind``.
+        """
         return {
             step.name: step.op
             for step in self.steps
-            if step.op not in ("same", "read", "refresh") and not _groups(step.type)
+            if step.op not in ("same", "read", "refresh") and step.type.startswith(kind) and not _groups(step.type)
         }
 
     def note(self, event: automation.EngineEvent) -> None:
@@ -92,6 +105,7 @@ class Stack:
                 work_dir=str(folder),
                 pulumi_command=automation.PulumiCommand(str(self._bundle)),
                 env_vars={
+                    "KUBECONFIG": str(_kubeconfig(standing_in.plane, folder)),
                     "PULUMI_BACKEND_URL": f"file://{folder}",
                     "PULUMI_CONFIG_PASSPHRASE": "a test's",
                     "PULUMI_DEBUG_PROVIDERS": standing_in.attached,
@@ -184,12 +198,22 @@ def _program() -> None:
     build(config.load()).export()
 
 
+def _kubeconfig(plane: ControlPlane, folder: Path) -> Path:
+    """A kubeconfig whose one context has the name of the stack file for kind."""
+    context = yaml.safe_load((ROOT / "Pulumi.kind.yaml").read_text())["config"]["model-serving:cluster"]["context"]
+    content = yaml.safe_load(plane.kubeconfig.read_text())
+    content["contexts"][0]["name"] = content["current-context"] = context
+    file = folder / "kubeconfig"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
 def _bundle(root: Path) -> Path:
     """The CLI and, beside it as in Pulumi's own bundle, the plugin of dynamic providers, which is the SDK's."""
     binaries = root / "bin"
     binaries.mkdir(parents=True)
     (binaries / "pulumi").symlink_to(binary("pulumi"))
     plugin = binaries / "pulumi-resource-pulumi-python"
-    plugin.write_text(f'#!/bin/sh\nexec env PYTHONPATH="{ROOT}" "{sys.executable}" -u -m pulumi.dynamic "$@"\n')
+    plugin.write_text(f"#!/bin/sh\nexport PYTHONPATH='{ROOT}'\nexec '{sys.executable}' -u -c '{_PLUGIN}' \"$@\"\n")
     plugin.chmod(0o755)
     return root

@@ -57,7 +57,11 @@ def test_a_changed_weight_touches_the_route_alone(stack: Stack) -> None:
         values[MODELS]["clothing"]["canary"]["weight"] = 50
 
     stack.edit(more)
-    assert stack.up().changes() == {"rollout-clothing": "update"}
+    run = stack.up()
+    assert run.succeeded, run.errors
+    assert run.changes(kind="kubernetes:") == {"rollout-clothing": "update"}
+    # Where a version's pods are made ready for its new share.
+    assert all(name.startswith("rollout-clothing") for name in run.changes())
     assert _weights(stack) == {"v1": 50, "v2": 50}
 
 

@@ -27,6 +27,7 @@ _AT_ONCE: Final = 64
 class StandIn:
     """A cloud without anything in it, and a cluster."""
 
+    plane: ControlPlane
     world: World
     api: Client
     attached: str
@@ -47,7 +48,7 @@ def stand_in(plane: ControlPlane) -> Iterator[StandIn]:
     with ExitStack() as servers:
         ports = {package: servers.enter_context(_served(provider)) for package, provider in providers.items()}
         attached = ",".join(f"{package}:{port}" for package, port in ports.items())
-        yield StandIn(world=world, api=api, attached=attached)
+        yield StandIn(plane=plane, world=world, api=api, attached=attached)
 
 
 @contextmanager
