@@ -5,8 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 # The Pulumi SDK and TensorFlow cannot agree on a version of protobuf, so the program has an environment of its own.
 PROGRAM := .venv-program/bin
+# Where `make cli` puts Pulumi's.
+export PATH := $(CURDIR)/.cli/bin:$(PATH)
 
-.PHONY: help setup setup-dev lock protocol docs lint test test-unit test-cluster up down promote weight restart status logs upload preview bootstrap bench
+.PHONY: help setup setup-dev cli lock protocol docs lint test test-unit test-cluster up down promote weight restart status logs upload preview bootstrap bench
 
 help: ## What can be done here
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +46,9 @@ $(BIN)/uv:
 
 setup: .venv/.local ## Install what `make up` needs
 setup-dev: .venv/.dev .venv-program/.dev ## Install the tools for developing too
+
+cli: .venv-program/.installed ## Install the Pulumi CLI that the program is tested with, for this project alone
+	@$(PROGRAM)/python -m infra.cli
 
 lock: $(BIN)/uv ## Choose anew the versions of dependencies of dependencies
 	@(echo '# The whole set that is tested together, dependencies of dependencies included: `make lock` writes it.'; \
@@ -86,10 +91,12 @@ up: .venv-program/.installed
 	@$(PROGRAM)/python -m infra.prerequisites "$(STACK)"
 # Files' rights are part of what an image is built from, and git leaves them to each machine's umask.
 	@chmod -R u=rwX,go=rX app infra constraints.txt
+# After a run that was killed, and only then, there is something to repair.
+	@$(PROGRAM)/python -m infra.repair "$(STACK)"
 	@pulumi up --stack "$(STACK)"
 
 down: .venv-program/.installed
-	@command -v pulumi >/dev/null || { echo "make down STACK=$(STACK) needs pulumi: https://www.pulumi.com/docs/install/" >&2; exit 1; }
+	@command -v pulumi >/dev/null || { echo "make down STACK=$(STACK) needs pulumi: \`make cli\` installs it" >&2; exit 1; }
 	@pulumi destroy --stack "$(STACK)" && $(PROGRAM)/python -m infra.leftovers "$(STACK)"
 
 upload: .venv/.local .venv-program/.installed
@@ -139,7 +146,7 @@ PROGRAM_CODE := __main__.py infra bench/plan tests/machinery $(PROGRAM_TESTS) $(
 lint: .venv/.dev .venv-program/.dev ## Format, lint and types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	@$(BIN)/hadolint app/*/Dockerfile infra/*.Dockerfile
-	@$(BIN)/mypy --exclude '^(tests/(unit/infra|plan|policy|machinery|cluster)|bench/plan)/'
+	@$(BIN)/mypy --exclude '^(tests/(unit/infra|plan|policy|machinery|cluster|engine)|bench/plan)/'
 	@$(PROGRAM)/mypy $(PROGRAM_CODE)
 
 test-unit: .venv/.dev .venv-program/.dev ## The quick tests

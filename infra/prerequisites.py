@@ -21,8 +21,7 @@ _PULUMI: Final = importlib.metadata.version("pulumi")
 """What the program was tested with; its command line may be newer."""
 
 _WHERE: Final[Mapping[str, str]] = {
-    # https://www.pulumi.com/docs/iac/download-install/
-    "pulumi": f"`curl -fsSL https://get.pulumi.com | sh -s -- --version {_PULUMI}` installs it",
+    "pulumi": f"`make cli` installs {_PULUMI} for this project; otherwise https://www.pulumi.com/docs/iac/download-install/",
     "aws": "https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html",
     "docker": "https://docs.docker.com/engine/install/",
     "kubectl": "https://kubernetes.io/docs/tasks/tools/",

@@ -5,6 +5,7 @@ the state knowing of it: the next run would make it again, and be told that it i
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -97,7 +98,8 @@ def main() -> None:
     try:
         result = repair(automation.select_stack(name, work_dir=str(ROOT)))
     except automation.CommandError as error:
-        sys.exit(f"repair: {error}")
+        told = re.findall(r"^(?:\s*stderr:\s*)?error: (.*)", str(error), re.MULTILINE)
+        sys.exit("repair: " + (" ".join(told) or str(error)))
     if result.known:
         print("The last run was killed while these were being made; what of them is there is in the state now:")
         print("\n".join(f"  {_name(urn)}" for urn in result.known))

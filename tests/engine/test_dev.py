@@ -11,8 +11,6 @@ from tests.engine.stand_in.cluster import RELEASE
 
 CLOTHING = {"namespace": "models", "name": "clothing"}
 
-pytestmark = pytest.mark.xdist_group("engine-dev")
-
 
 @pytest.fixture(scope="module")
 def dev(make_stack: MakeStack) -> Stack:

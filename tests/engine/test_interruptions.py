@@ -14,8 +14,6 @@ from tests.engine.stack import MODELS, Run, Stack
 from tests.engine.stand_in.cloud import CLUSTER
 from tests.engine.stand_in.world import OutageError
 
-pytestmark = pytest.mark.xdist_group("engine-interruptions")
-
 CLUSTER_URN = f"{CLUSTER}::cluster"
 ROUTE_URN = "::rollout-clothing"
 BEGINNINGS = ("create", "update", "delete")

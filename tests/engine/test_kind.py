@@ -8,8 +8,6 @@ from tests.engine.conftest import MakeStack
 from tests.engine.expectations import assert_nothing_is_left, left_in_cluster
 from tests.engine.stack import MODELS, Stack
 
-pytestmark = pytest.mark.xdist_group("engine-kind")
-
 
 @pytest.fixture(scope="module")
 def kind(make_stack: MakeStack) -> Stack:

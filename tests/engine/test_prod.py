@@ -9,8 +9,6 @@ from tests.engine.conftest import MakeStack
 from tests.engine.expectations import assert_nothing_is_left, assert_order
 from tests.engine.stack import MODELS, Stack
 
-pytestmark = pytest.mark.xdist_group("engine-prod")
-
 KEY = "0123456789abcdef" * 4
 PROMOTION = "pulumi-python:dynamic/model-serving:Promotion"
 
