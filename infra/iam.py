@@ -83,6 +83,14 @@ def partition(region: str) -> str:
     return next((name for prefix, name in partitions.items() if region.startswith(f"{prefix}-")), "aws")
 
 
+def s3_host(region: str) -> str:
+    """Where S3 answers in a region, and as what it asks KMS for those who come to it.
+
+    Source: https://docs.aws.amazon.com/general/latest/gr/s3.html
+    """
+    return f"s3.{region}.{'amazonaws.com.cn' if partition(region) == 'aws-cn' else 'amazonaws.com'}"
+
+
 def document(*statements: Statement) -> Document:
     """A policy of these statements."""
     return {"Version": "2012-10-17", "Statement": list(statements)}
@@ -145,13 +153,13 @@ def flow_logs(log_group_arn: str) -> Document:
     return document(allow(actions, [log_group_arn, f"{log_group_arn}:*"]))
 
 
-def read_model(*, bucket_arn: str, key_arn: str, model: str) -> Document:
-    """What model-sync needs to copy the versions of one model, and of no other."""
+def read_model(*, bucket_arn: str, key_arn: str, model: str, region: str) -> Document:
+    """What model-sync needs to copy the versions of one model, and of no other; the key decrypts for S3 alone."""
     prefix = f"models/{model}/"
     return document(
         allow(["s3:GetObject"], [f"{bucket_arn}/{prefix}*"]),
         allow(["s3:ListBucket"], [bucket_arn], {"StringLike": {"s3:prefix": [prefix, f"{prefix}*"]}}),
-        allow(["kms:Decrypt"], [key_arn]),
+        allow(["kms:Decrypt"], [key_arn], {"StringEquals": {"kms:ViaService": s3_host(region)}}),
     )
 
 

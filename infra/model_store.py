@@ -22,8 +22,7 @@ def bucket_host(bucket: str, region: str) -> str:
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html
     """
-    suffix = "amazonaws.com.cn" if iam.partition(region) == "aws-cn" else "amazonaws.com"
-    return f"{bucket}.s3.{region}.{suffix}"
+    return f"{bucket}.{iam.s3_host(region)}"
 
 
 def refuse_plain_http(bucket_arn: str) -> iam.Document:
@@ -56,6 +55,7 @@ class ModelStore(pulumi.ComponentResource):
     bucket: Output[str]
     arn: Output[str]
     key_arn: Output[str]
+    region: str
     host: str
     """The host of the bucket, for the mesh's way out."""
     endpoint_url: None = None
@@ -151,5 +151,6 @@ class ModelStore(pulumi.ComponentResource):
         self.bucket = bucket.bucket
         self.arn = bucket.arn
         self.key_arn = key.arn
+        self.region = args.scope.region
         self.host = bucket_host(physical_name, args.scope.region)
         self.register_outputs({"bucket": self.bucket, "arn": self.arn, "key_arn": self.key_arn, "host": self.host})

@@ -119,5 +119,5 @@ def _reader(model: str, cluster: Cluster, store: ModelStore, common: Mapping[str
 
 def _may_read(store: ModelStore, model: str) -> Output[iam.Document]:
     return Output.all(store.arn, store.key_arn).apply(
-        lambda arns: iam.read_model(bucket_arn=arns[0], key_arn=arns[1], model=model)
+        lambda arns: iam.read_model(bucket_arn=arns[0], key_arn=arns[1], model=model, region=store.region)
     )

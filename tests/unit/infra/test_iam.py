@@ -13,7 +13,9 @@ from tests.unit.infra.aws_stack import SCOPE, aws_stack, waits_for
 DOCUMENTS = {
     "cluster_key": iam.cluster_key("arn:aws:kms:eu-central-1:111122223333:key/1"),
     "flow_logs": iam.flow_logs("arn:aws:logs:eu-central-1:111122223333:log-group:flow"),
-    "read_model": iam.read_model(bucket_arn="arn:aws:s3:::models", key_arn="arn:aws:kms:::key/1", model="clothing"),
+    "read_model": iam.read_model(
+        bucket_arn="arn:aws:s3:::models", key_arn="arn:aws:kms:::key/1", model="clothing", region=SCOPE.region
+    ),
     "vpc_cni": iam.vpc_cni(SCOPE, cluster_name="model-serving-dev", vpc_id="vpc-1"),
     "cluster_autoscaler": iam.cluster_autoscaler(SCOPE, cluster_name="model-serving-dev"),
     "load_balancer_controller": iam.load_balancer_controller(SCOPE, cluster_name="model-serving-dev", vpc_id="vpc-1"),
@@ -62,9 +64,18 @@ def test_a_models_pods_read_their_own_prefix_and_write_nothing() -> None:
     }
 
 
+def test_the_key_of_the_models_decrypts_what_comes_by_s3_and_nothing_else() -> None:
+    (decrypts,) = allowed(DOCUMENTS["read_model"], "kms:Decrypt")
+    assert decrypts["Resource"] == ["arn:aws:kms:::key/1"]
+    assert decrypts["Condition"] == {"StringEquals": {"kms:ViaService": "s3.eu-central-1.amazonaws.com"}}
+
+
 def test_a_model_whose_name_begins_like_anothers_does_not_read_the_others_files() -> None:
     (reads,) = allowed(
-        iam.read_model(bucket_arn="arn:aws:s3:::models", key_arn="arn:aws:kms:::key/1", model="cloth"), "s3:GetObject"
+        iam.read_model(
+            bucket_arn="arn:aws:s3:::models", key_arn="arn:aws:kms:::key/1", model="cloth", region=SCOPE.region
+        ),
+        "s3:GetObject",
     )
     assert reads["Resource"] == ["arn:aws:s3:::models/models/cloth/*"]
 
