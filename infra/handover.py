@@ -86,7 +86,8 @@ def prepare(
         if time.monotonic() >= deadline:
             raise NotPreparedError(
                 f"{workload}: {ready} pods are ready of the {wanted or 'unknown number'} that {percent} % of the"
-                " requests need, so the weights stay as they are: look at the pods' events, then run `pulumi up` again"
+                " requests need, so the weights stay as they are: look at the pods' events and run `pulumi up`"
+                " again, or move the weights in smaller steps"
             )
         time.sleep(poll)
 
