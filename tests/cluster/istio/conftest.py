@@ -6,8 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from tests.cluster.conftest import run_folder, running
+from tests.cluster.istio import data_plane
 from tests.cluster.istio import stack as stacks
+from tests.cluster.istio.data_plane import DataPlane
 from tests.cluster.istio.mesh import Mesh, mesh
+from tests.cluster.istio.network import NoNetworkError
 from tests.cluster.istio.stack import STACKS, Stack
 from tests.machinery.binaries import GoMissingError
 
@@ -17,6 +20,17 @@ def _loaded(name: str) -> Stack:
     try:
         return stacks.load(name)
     except GoMissingError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def flowing(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> DataPlane:
+    """The mesh of the dev stack with packets that flow."""
+    stack = data_plane.without_metrics(_loaded("dev"))
+    shared = mesh(stack, run_folder(tmp_path_factory) / "data-plane", data_plane.start)
+    try:
+        return DataPlane(pytestconfig.stash[running].enter_context(shared))
+    except NoNetworkError as error:
         pytest.skip(str(error))
 
 

@@ -2,13 +2,14 @@
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tests.cluster.istio.istiod import Istiod, istiod
+from tests.cluster.istio.network import NETWORK
 from tests.cluster.istio.stack import Stack
 from tests.machinery import crds
 from tests.machinery.client import Client, eventually
@@ -19,8 +20,6 @@ from tests.machinery.sharing import shared_control_plane
 _LEFT_OUT: Final = ("Canary", "HorizontalPodAutoscaler")
 _PORTS: Final = "istiod.json"
 _ADMISSION: Final = "admissionregistration.k8s.io/v1"
-_POD_NETWORK: Final = "198.18.0"
-"""Addresses that are set aside for tests: https://www.rfc-editor.org/rfc/rfc2544#appendix-C.2.2"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +71,7 @@ class Mesh:
     """A mesh that runs."""
 
     stack: Stack
+    folder: Path
     client: Client
     istiod: Istiod
     pods: tuple[Pod, ...]
@@ -82,22 +82,27 @@ class Mesh:
 
 
 @contextmanager
-def mesh(stack: Stack, folder: Path) -> Iterator[Mesh]:
+def mesh(
+    stack: Stack, folder: Path, then: Callable[[Mesh, ExitStack], None] = lambda mesh, running: None
+) -> Iterator[Mesh]:
     """The mesh of this folder, shared with other processes: a stack's objects in an API server that asks istiod.
 
-    The first process starts it, and ends it when no other uses it.
+    The first process starts it, does what is to be done ``then``, and ends it all when no other uses it.
     """
     with ExitStack() as running:
-        plane = running.enter_context(
-            shared_control_plane(folder, (), lambda client: _install(client, stack, folder, running))
-        )
-        client = plane.client()
-        yield Mesh(
-            stack=stack,
-            client=client,
-            istiod=Istiod(**json.loads((folder / _PORTS).read_text())),
-            pods=tuple(Pod(manifest=pod) for pod in client.items("v1", "Pod")),
-        )
+
+        def prepare(client: Client) -> None:
+            _install(client, stack, folder, running)
+            then(_mesh(stack, folder, client), running)
+
+        plane = running.enter_context(shared_control_plane(folder, (), prepare))
+        yield _mesh(stack, folder, plane.client())
+
+
+def _mesh(stack: Stack, folder: Path, client: Client) -> Mesh:
+    control = Istiod(**json.loads((folder / _PORTS).read_text()))
+    pods = tuple(Pod(manifest=pod) for pod in client.items("v1", "Pod"))
+    return Mesh(stack=stack, folder=folder, client=client, istiod=control, pods=pods)
 
 
 def _install(client: Client, stack: Stack, folder: Path, running: ExitStack) -> None:
@@ -123,9 +128,9 @@ def _install(client: Client, stack: Stack, folder: Path, running: ExitStack) -> 
 
 
 def _is_trusted(client: Client, hook: Manifest) -> bool:
-    """Whether istiod has put its certificate where the API server looks for it, and its word counts."""
+    """Whether istiod has put its certificate where the API server looks for it."""
     found = client.get(_ADMISSION, hook["kind"], hook["metadata"]["name"]) or {"webhooks": []}
-    return all(it["clientConfig"].get("caBundle") and it["failurePolicy"] == "Fail" for it in found["webhooks"])
+    return bool(found["webhooks"]) and all(it["clientConfig"].get("caBundle") for it in found["webhooks"])
 
 
 def _run_pods(client: Client) -> None:
@@ -137,7 +142,35 @@ def _run_pods(client: Client) -> None:
         return found if len(found) == wanted else None
 
     for number, pod in enumerate(eventually(made, f"{wanted} pods being made"), start=10):
-        client.set_status({"apiVersion": "v1", "kind": "Pod", **pod}, _status(f"{_POD_NETWORK}.{number}"))
+        client.set_status({"apiVersion": "v1", "kind": "Pod", **pod}, _status(f"{NETWORK}.{number}"))
+    pods = [Pod(manifest=pod) for pod in client.items("v1", "Pod")]
+    for service in (it for it in client.items("v1", "Service") if it["spec"].get("selector")):
+        client.apply(_endpoints(service, pods))
+
+
+def _endpoints(service: Manifest, pods: Sequence[Pod]) -> Manifest:
+    """What Kubernetes' controller makes of pods that are on a node."""
+    metadata, selector = service["metadata"], service["spec"]["selector"].items()
+    selected = [it for it in pods if it.namespace == metadata["namespace"] and selector <= it.labels.items()]
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "labels": {"kubernetes.io/service-name": metadata["name"]},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": port["name"], "port": port["targetPort"]} for port in service["spec"]["ports"]],
+        "endpoints": [
+            {
+                "addresses": [pod.address],
+                "conditions": {"ready": True},
+                "targetRef": {"kind": "Pod", "namespace": pod.namespace, "name": pod.name},
+            }
+            for pod in selected
+        ],
+    }
 
 
 def _status(address: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A stack as a cluster gets it: the program's objects, and Istio's charts rendered with the program's values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +41,12 @@ class Stack:
     def mesh_config(self) -> str:
         """The configuration of the whole mesh, in YAML."""
         return str(self.only("ConfigMap", "istio")["data"]["mesh"])
+
+    def with_mesh_config(self, mesh_config: str) -> "Stack":
+        """The same with another configuration of the whole mesh."""
+        mesh = self.only("ConfigMap", "istio")
+        changed = {**mesh, "data": {**mesh["data"], "mesh": mesh_config}}
+        return replace(self, istio=tuple(changed if it is mesh else it for it in self.istio))
 
     def only(self, kind: str, name: str) -> Manifest:
         """The one object of a kind and name."""
