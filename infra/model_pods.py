@@ -137,7 +137,7 @@ def tensorflow_pod(
         "termination_grace_period_seconds": _GRACE_SECONDS,
         "init_containers": [sync],
         "volumes": [
-            {"name": "models", "empty_dir": {"size_limit": _room(settings)}},
+            {"name": "models", "empty_dir": {"size_limit": settings.room}},
             {"name": "config", "config_map": {"name": config_map}},
         ],
     }
@@ -190,16 +190,10 @@ def _model_sync(
         "ports": [pods.port(MODEL_SYNC_PORT_NAME, MODEL_SYNC_PORT)],
         "startup_probe": pods.until_ready(pods.http_probe("/readyz", MODEL_SYNC_PORT), period=1),
         "liveness_probe": pods.http_probe("/livez", MODEL_SYNC_PORT, period=10),
-        "resources": pods.resources(config.Resources(cpu="100m", memory="256Mi"), disk=_room(settings)),
+        "resources": pods.resources(config.Resources(cpu="100m", memory="256Mi"), disk=settings.room),
         "security_context": pods.restricted_container(),
         "volume_mounts": [{"name": "models", "mount_path": _MODELS}],
     }
-
-
-def _room(settings: config.TensorflowModel) -> str:
-    """For all that model-sync has on the disk at once: while it follows, two versions and the next."""
-    count, unit = settings.disk[:-2], settings.disk[-2:]
-    return f"{int(count) * 3}{unit}" if settings.follow else settings.disk
 
 
 def _serving(settings: config.TensorflowModel, image: Input[str]) -> ContainerArgsDict:

@@ -155,6 +155,12 @@ class TensorflowModel(_Model):
         """The version that a weighted canary tries."""
         return self.versions.canary if self.versions else None
 
+    @property
+    def room(self) -> Memory:
+        """For all that is on the disk at once: while it follows, two versions and the next."""
+        count, unit = self.disk[:-2], self.disk[-2:]
+        return f"{int(count) * 3}{unit}" if self.follow else self.disk
+
     @model_validator(mode="after")
     def _versions_or_follow(self) -> Self:
         """A model has versions or follow, and with follow no canary."""

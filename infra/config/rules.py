@@ -94,6 +94,26 @@ def _added_by_an_update(model: Model) -> int:
     return 1
 
 
+def _disks(settings: Settings) -> Iterator[str]:
+    """With cluster.kind eks, a model's disk fits on a machine: nine tenths of diskGib, less the kubelet's own GiB."""
+    # https://github.com/awslabs/amazon-eks-ami/blob/main/nodeadm/internal/kubelet/config.go
+    if not isinstance(settings.cluster, EksCluster):
+        return
+    for name, model in settings.models.items():
+        groups = [it for it in settings.node_groups.values() if it.accelerator == model.accelerator]
+        if isinstance(model, TensorflowModel) and groups:
+            left = max(group.disk_gib for group in groups) * 9 // 10 - 1
+            if _gib(model.room) > left:
+                yield (
+                    f"models.{name}.disk takes {model.room} of a machine, and the largest disk in nodeGroups with"
+                    f" accelerator {model.accelerator} leaves {left}Gi to pods: raise diskGib of one"
+                )
+
+
+def _gib(amount: str) -> float:
+    return int(amount[:-2]) / {"Gi": 1, "Mi": 1024}[amount[-2:]]
+
+
 def _nodes_of_its_own(settings: Settings) -> Iterator[str]:
     """An existing cluster brings its own nodes, and has no load balancer of AWS."""
     if isinstance(settings.cluster, EksCluster):
@@ -163,6 +183,7 @@ RULES: Final[tuple[Callable[[Settings], Iterator[str]], ...]] = (
     _addresses,
     _cpu_nodes,
     _gpu_nodes,
+    _disks,
     _nodes_of_its_own,
     _closed_api,
     _known_clients,
