@@ -64,7 +64,7 @@ class Revision:
     """What Flagger is to roll out of a model."""
 
     template: Output[str]
-    """A hash of the pods' template."""
+    """A hash of the pods' template and their autoscaler."""
     checksum: Output[str]
     """Flagger's own checksum of the configuration, which differs whenever the template does."""
 
@@ -133,8 +133,10 @@ class Serving(pulumi.ComponentResource):
         labels = model_pods.pod_labels(model, settings, version)
         annotations = model_pods.tensorflow_annotations(configuration)
         pod = self._tensorflow_pod(model, settings, version, model)
-        revision = Output.json_dumps([labels, annotations, pod], sort_keys=True).apply(model_pods.digest)
-        # Whatever changes the template changes the configuration, by which Flagger tells one revision from another.
+        # Flagger's own copy of the autoscaler follows a promotion and nothing else.
+        scaler_spec = pods.autoscaler(model, settings.replicas, model_pods.SERVING, settings.accelerator)
+        revision = Output.json_dumps([labels, annotations, pod, scaler_spec], sort_keys=True).apply(model_pods.digest)
+        # Whatever changes one of them changes the configuration, by which Flagger tells one revision from another.
         data = {CONFIG_FILE: Output.from_input(configuration), REVISION: revision}
         config_map = self._config_map(model, settings, data)
         deployment = self._deployment(

@@ -29,6 +29,8 @@ _PICTURE: Final = {
 }
 _STEPS: Final = {"strategy": "progressive", "step": 25, "maxWeight": 50, "intervalSeconds": 10, "failedChecks": 2}
 ROLLED_OUT: Final = ("good", "erring", "slow", "silent", "repaired", "late")
+RESIZED: Final = "resized"
+"""Whose autoscaler alone changes."""
 CHANGED: Final = "changed"
 _CANARY: Final = f"{model_pods.progressive_name('')}-canary"
 _BAD: Final = {
@@ -41,12 +43,12 @@ _BAD: Final = {
 
 @dataclass
 class History:
-    """What was seen of each model, without what was seen twice in a row."""
+    """What was seen, without what was seen twice in a row."""
 
     weights: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    """The canary's, in the routes."""
-    reached: defaultdict[str, list[bool]] = field(default_factory=lambda: defaultdict(list))
-    """Whether pods that are ready were behind each of the routes."""
+    """The canary's, in the routes of each model."""
+    reached: list[bool] = field(default_factory=list)
+    """Whether the model that changes its strategy had pods that are ready behind its routes, from the first on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,12 @@ def rollouts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rollouts]:
 def _stages() -> Iterator[dict[str, Any]]:
     for version, strategy in ((1, None), (2, _STEPS), (3, None)):
         models = {name: {"versions": {"stable": version}, "canary": _STEPS, **_PICTURE} for name in ROLLED_OUT}
+        models[RESIZED] = {
+            "versions": {"stable": 1},
+            "canary": _STEPS,
+            **_PICTURE,
+            "replicas": {"min": 1, "max": 9 + version},
+        }
         yield {**models, CHANGED: {"versions": {"stable": 1}, "canary": strategy, **_PICTURE}}
 
 
@@ -148,7 +156,7 @@ def _changed(its: World, model: str, stages: tuple[Evaluation, ...]) -> None:
 
 
 _SCENARIOS: Final[Mapping[str, Callable[[World, str, tuple[Evaluation, ...]], Any]]] = {
-    "good": _good,
+    **dict.fromkeys(("good", RESIZED), _good),
     **dict.fromkeys(_BAD, _bad),
     "repaired": _repaired,
     "late": _late,
@@ -165,8 +173,8 @@ def _watched(client: Client, history: History) -> Iterator[None]:
         while not over.wait(0.2):
             for service in client.items(ISTIO_NETWORKING_API, "VirtualService", MODELS_NAMESPACE):
                 _note(history, service)
-            if history.reached[CHANGED] or reached(client, CHANGED):
-                history.reached[CHANGED].append(reached(client, CHANGED))
+            if reached(client, CHANGED) or history.reached:
+                _add(history.reached, reached(client, CHANGED))
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -181,6 +189,9 @@ def _note(history: History, service: Mapping[str, Any]) -> None:
     for destination in service["spec"]["http"][0].get("route", []):
         host, weight = destination["destination"]["host"], destination.get("weight", 0)
         if host.endswith(_CANARY):
-            weights = history.weights[host.removesuffix(_CANARY)]
-            if not weights or weights[-1] != weight:
-                weights.append(weight)
+            _add(history.weights[host.removesuffix(_CANARY)], weight)
+
+
+def _add(seen: list[Any], value: Any) -> None:
+    if seen[-1:] != [value]:
+        seen.append(value)

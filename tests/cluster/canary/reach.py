@@ -15,17 +15,24 @@ def reached(client: Client, model: str) -> bool:
 
     A route that leads to nothing has no destination: Istio answers 404 there, as it does for a missing delegate.
     """
-    routes = client.get(ISTIO_NETWORKING_API, "VirtualService", model, MODELS_NAMESPACE)
-    if routes is None:
-        return _ready(client, {"host": model})
-    found = list(_destinations(client, routes))
-    return bool(found) and all(_ready(client, destination) for destination in found)
+    while True:
+        routes = _routes(client, model, MODELS_NAMESPACE)
+        found = list(_destinations(client, routes)) if routes else [{"host": model}]
+        if found and all(_ready(client, destination) for destination in found):
+            return True
+        # What was looked at may have been taken away because the routes had left it by then.
+        if _routes(client, model, MODELS_NAMESPACE) == routes:
+            return False
+
+
+def _routes(client: Client, name: str, namespace: str) -> dict[str, Any] | None:
+    return client.get(ISTIO_NETWORKING_API, "VirtualService", name, namespace)
 
 
 def _destinations(client: Client, service: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for route in service["spec"]["http"]:
         if delegate := route.get("delegate"):
-            on = client.get(ISTIO_NETWORKING_API, "VirtualService", delegate["name"], delegate["namespace"])
+            on = _routes(client, delegate["name"], delegate["namespace"])
             yield from _destinations(client, on) if on else [{"host": "nowhere"}]
         for destination in route.get("route", []):
             if destination.get("weight", 100):

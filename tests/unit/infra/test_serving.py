@@ -333,13 +333,19 @@ def test_a_raised_version_of_a_progressive_model_changes_that_models_resources_a
     }
 
 
-def test_whatever_changes_a_progressive_models_pods_is_another_revision() -> None:
+def test_whatever_flagger_copies_only_when_it_promotes_is_another_revision() -> None:
     def revision(**changes: Any) -> str:
         evaluation = model_stack({"faces": {**PROGRESSIVE, **changes}})
         return str(objects(evaluation, "ConfigMap")["models/faces"].inputs["data"]["revision"])
 
-    assert revision() == revision(replicas={"min": 3, "max": 9})
-    assert len({revision(), revision(disk="9Gi"), revision(resources={"cpu": "2", "memory": "2Gi"})}) == 3
+    assert revision() == revision(canary={"strategy": "progressive", "step": 5})
+    changes: list[dict[str, Any]] = [
+        {},
+        {"disk": "9Gi"},
+        {"resources": {"cpu": "2", "memory": "2Gi"}},
+        {"replicas": {"min": 3, "max": 9}},
+    ]
+    assert len({revision(**its) for its in changes}) == len(changes)
 
 
 def test_the_checksum_of_a_configuration_is_the_one_that_flagger_notes() -> None:
