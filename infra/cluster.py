@@ -44,7 +44,6 @@ class Cluster(pulumi.ComponentResource):
     version: str
     kubernetes: k8s.Provider
     kubeconfig: Output[str]
-    security_group_id: Output[str]
     control_plane: eks.Cluster
     """What waits for the control plane alone depends on this."""
     before_nodes: Sequence[pulumi.Resource]
@@ -85,6 +84,7 @@ class Cluster(pulumi.ComponentResource):
             service_role=role,
             skip_default_node_group=True,
             skip_default_security_groups=True,
+            cluster_security_group=self._way_in(),
             bootstrap_self_managed_addons=False,
             # The name is inverted: true leaves the CNI alone, and the add-on below is the only one.
             use_default_vpc_cni=True,
@@ -93,7 +93,6 @@ class Cluster(pulumi.ComponentResource):
             tags=args.tags,
             opts=ResourceOptions(parent=self, depends_on=[*permissions, logs], protect=args.protect),
         )
-        self.security_group_id = self.control_plane.cluster_security_group_id
         self.kubeconfig = Output.secret(self.control_plane.kubeconfig_json)
         self.kubernetes = k8s.Provider(
             f"{name}-kubernetes",
@@ -103,8 +102,8 @@ class Cluster(pulumi.ComponentResource):
             cluster_identifier=self.name,
             # A changed routing table is a changed ConfigMap, not a new one: the gateway reads it where it is.
             enable_config_map_mutable=True,
-            # Whoever destroys the stack may be let in by them: they go after all that is in the cluster.
-            opts=ResourceOptions(parent=self, depends_on=[*self._access_entries(), *self._ways_in()]),
+            # Whoever destroys the stack may be let in by an entry: it goes after all that is in the cluster.
+            opts=ResourceOptions(parent=self, depends_on=self._access_entries()),
         )
         self.before_nodes = self._addons()
         self.register_outputs(
@@ -112,7 +111,6 @@ class Cluster(pulumi.ComponentResource):
                 "name": self.name,
                 "version": self.version,
                 "kubeconfig": self.kubeconfig,
-                "security_group_id": self.security_group_id,
             }
         )
 
@@ -155,25 +153,29 @@ class Cluster(pulumi.ComponentResource):
         )
         return role, [managed, key_use]
 
-    def _ways_in(self) -> list[pulumi.Resource]:
-        """To the private endpoint, which lets the nodes in alone otherwise.
+    def _way_in(self) -> aws.ec2.SecurityGroup:
+        """To the private endpoint, which EKS's own group opens to the nodes alone; ours is not on the nodes.
 
         Source: https://docs.aws.amazon.com/eks/latest/userguide/cluster-endpoint.html#private-access
         """
-        return [
-            aws.vpc.SecurityGroupIngressRule(
-                f"{self._name}-api-{cidr}",
-                security_group_id=self.security_group_id,
-                cidr_ipv4=cidr,
-                ip_protocol="tcp",
-                from_port=443,
-                to_port=443,
-                description="The Kubernetes API",
-                tags=self._args.tags,
-                opts=self._child,
-            )
-            for cidr in self._args.settings.private_access_cidrs
-        ]
+        return aws.ec2.SecurityGroup(
+            f"{self._name}-api",
+            vpc_id=self._args.vpc_id,
+            description="The Kubernetes API for networks that are connected with the VPC",
+            ingress=[
+                {
+                    "protocol": "tcp",
+                    "from_port": 443,
+                    "to_port": 443,
+                    "cidr_blocks": self._args.settings.private_access_cidrs,
+                    "description": "The Kubernetes API",
+                }
+            ]
+            if self._args.settings.private_access_cidrs
+            else [],
+            tags={**self._args.tags, "Name": self._args.names.of("api")},
+            opts=self._child,
+        )
 
     def _access_entries(self) -> list[pulumi.Resource]:
         policies = [(role, _ADMIN) for role in self._args.settings.admins]

@@ -40,13 +40,16 @@ def test_the_public_endpoint_is_for_the_named_networks_alone_and_the_private_one
     assert inputs["publicAccessCidrs"] == ["203.0.113.0/24"]
 
 
-def test_the_private_endpoint_lets_the_connected_networks_in_and_stays_open_until_all_in_the_cluster_is_gone() -> None:
+def test_the_private_endpoint_and_no_node_lets_the_connected_networks_in() -> None:
     evaluation = aws_stack(cluster=config.EksCluster(private_access_cidrs=("10.9.0.0/16",)))
-    (rule,) = evaluation.of_type("aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule")
-    assert rule.inputs["securityGroupId"] == "${cluster.clusterSecurityGroupId}"
-    assert (rule.inputs["cidrIpv4"], rule.inputs["fromPort"], rule.inputs["toPort"]) == ("10.9.0.0/16", 443, 443)
-    (provider,) = evaluation.of_type("pulumi:providers:kubernetes")
-    assert f"SecurityGroupIngressRule {rule.name}" in waits_for(evaluation, provider)
+    group = named(evaluation, "aws:ec2/securityGroup:SecurityGroup", "cluster-api")
+    (rule,) = group.inputs["ingress"]
+    assert (rule["cidrBlocks"], rule["fromPort"], rule["toPort"]) == (["10.9.0.0/16"], 443, 443)
+    (cluster,) = evaluation.of_type("eks:index:Cluster")
+    assert cluster.inputs["clusterSecurityGroup"] == "${cluster-api.id}"
+    templates = evaluation.of_type("aws:ec2/launchTemplate:LaunchTemplate")
+    assert templates
+    assert not [it for it in templates if "vpcSecurityGroupIds" in it.inputs or "networkInterfaces" in it.inputs]
 
 
 LET_IN = config.EksCluster(admins=(ADMIN,), viewers=(VIEWER,))
