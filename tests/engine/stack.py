@@ -21,11 +21,12 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 MODELS: Final = "model-serving:models"
 
 
-# No proxies are here that could still send requests to a version that gets none any more.
+# No proxies are here that could still send requests to a version that gets none any more, nor an AWS that is slow to
+# know of what it has made.
 _PLUGIN: Final = """
 import runpy
-from infra import handover
-handover._KNOWN_SECONDS = 0
+from infra import handover, patience
+handover._KNOWN_SECONDS = patience._SECONDS = 0
 runpy.run_module("pulumi.dynamic", run_name="__main__")
 """
 
