@@ -448,6 +448,10 @@ def test_a_wait_that_is_over_fails_with_what_it_waits_for() -> None:
 def test_a_wait_for_an_api_server_that_stays_away_says_so() -> None:
     with pytest.raises(NotPromotedError, match=r"^canary models/faces: the API server does not answer: [^\n]*$"):
         _wait([{"kind": "Status", "code": 503}], seconds=0.05)
+    with _api_server([]) as address:
+        gone = _watched(address)
+    with pytest.raises(NotPromotedError, match="the API server does not answer"):
+        promotion.wait(gone, "models", "faces", "new", seconds=0.05, poll=0.01)
 
 
 def test_an_unchanged_revision_is_not_waited_for_again() -> None:
