@@ -1,18 +1,21 @@
 """Before `make up` in a cluster that is there already, and after `make down`: asked of a real API server."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from infra import config, prerequisites
-from infra.in_cluster import Cluster, find_left, find_strangers, sweep
-from tests.machinery import crds
+from infra.in_cluster import NAMESPACES, Cluster, find_left, find_strangers, sweep
+from tests.machinery import charts, crds
 from tests.machinery.binaries import GoMissingError
 from tests.machinery.client import Client, eventually
 from tests.machinery.control_plane import ControlPlane, control_plane
+from tests.machinery.objects import objects_of
 from tests.machinery.processes import free_port
+from tests.unit.infra.test_program import edited
 
 LABELS = {"kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux"}
 OURS = {"app.kubernetes.io/part-of": "model-serving"}
@@ -116,6 +119,53 @@ def test_a_definition_of_which_somebody_has_an_object_stays_and_is_named(client:
     client.delete(api, kind, "theirs", "default")
     sweep(found)
     assert find_left(found, seconds=60) == []
+
+
+def test_of_what_charts_make_outside_of_our_namespaces_nothing_escapes_the_list_and_nothing_stays(
+    plane: ControlPlane, client: Client, found: Cluster
+) -> None:
+    """Those charts that are at hand: Istio's and Flagger's."""
+    before = _everything(found)
+    evaluation = edited("kind", lambda it: it["models"]["clothing"].update(canary={"strategy": "progressive"}))
+    releases = charts.releases_of(evaluation).values()
+    ours = [it for it in objects_of(evaluation) if it["kind"] == "Namespace"]
+    for manifest in ours:
+        client.apply(manifest)
+    for release in releases:
+        charts.install(release, plane.kubeconfig)
+    made = {it for it in _everything(found) - before if it[1] not in NAMESPACES}
+    assert len(made) > 20
+    listed = set(find_left(found, seconds=0))
+    made_here = {f"{kind} {'/'.join(part for part in place if part)}" for kind, *place in made}
+    assert not made_here ^ listed
+
+    for release in releases:
+        charts.uninstall(release, plane.kubeconfig)
+    for manifest in ours:
+        client.delete("v1", "Namespace", manifest["metadata"]["name"])
+    eventually(lambda: not [it for it in found.items("/api/v1/namespaces") if _is_ours(it)], "namespaces being gone")
+    assert [it for it in find_left(found, seconds=0) if it.startswith("CustomResourceDefinition ")], "Helm keeps them"
+    sweep(found)
+
+    assert find_left(found, seconds=60) == []
+    assert _everything(found) - before == set()
+
+
+_BY_ITSELF = ("Event", "IPAddress", "Lease", "ServiceAccount", "APIService")
+"""Kinds that controllers make and take away on their own account, or for a definition or a Service."""
+
+
+def _everything(found: Cluster) -> set[tuple[str, str, str]]:
+    """Kind, namespace and name of all objects but those that controllers make by themselves."""
+    return {
+        (kind, it["metadata"].get("namespace", ""), it["metadata"]["name"])
+        for kind, it in found.objects()
+        if kind not in _BY_ITSELF and it["metadata"]["name"] != "kube-root-ca.crt"
+    }
+
+
+def _is_ours(found: Mapping[str, Any]) -> bool:
+    return found["metadata"]["name"] in NAMESPACES
 
 
 def _takes(client: Client, api: str, kind: str) -> bool:

@@ -43,17 +43,33 @@ def releases_of(evaluation: Evaluation) -> dict[str, Manifest]:
 
 def rendered(release: Mapping[str, Any]) -> list[Manifest]:
     """The objects of a release, from its inputs as the program gives them; raises ChartError."""
-    command = [
-        *(binary("helm"), "template", release["name"], _folder(release["name"])),
-        f"--namespace={release['namespace']}",
-        f"--kube-version={required('kubernetes', 'k8s.io/kubernetes')}",
-        "--values=-",
-    ]
-    values = json.dumps(release.get("values", {}))
-    done = subprocess.run(command, input=values, check=False, capture_output=True, text=True)
+    version = f"--kube-version={required('kubernetes', 'k8s.io/kubernetes')}"
+    said = _helm("template", release, _folder(release["name"]), version, "--values=-")
+    return [it for it in yaml.load_all(said, Loader=yaml.CSafeLoader) if it]
+
+
+def install(release: Mapping[str, Any], kubeconfig: Path) -> None:
+    """Install a release as the program gives it, and do not wait for what it makes; raises ChartError."""
+    _helm("install", release, _folder(release["name"]), f"--kubeconfig={kubeconfig}", "--values=-")
+
+
+def uninstall(release: Mapping[str, Any], kubeconfig: Path) -> None:
+    """Take a release away again; raises ChartError."""
+    _helm("uninstall", release, f"--kubeconfig={kubeconfig}")
+
+
+def _helm(command: str, release: Mapping[str, Any], *arguments: str | Path) -> str:
+    namespace = f"--namespace={release['namespace']}"
+    done = subprocess.run(
+        [binary("helm"), command, release["name"], *arguments, namespace],
+        input=json.dumps(release.get("values", {})),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise ChartError(done.stderr.strip())
-    return [it for it in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if it]
+    return done.stdout
 
 
 def unknown_values(chart: str, values: Mapping[str, Any]) -> list[str]:
