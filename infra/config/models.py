@@ -60,8 +60,8 @@ class Progressive(Part):
     min_success_percent: Percent = 99
     """The share of requests that must succeed, in percent, by their gRPC status."""
     max_p99_milliseconds: Positive = 500
-    """The time that 99 of 100 requests may take, in milliseconds; the mesh counts by 100, 250, 500, 1000, 2500 and 5000,
-    and what lies between two of them is estimated."""
+    """The time that 99 of 100 requests may take, in milliseconds; the mesh counts by 100, 250, 500, 1000 and 2500, and
+    what lies between two of them is estimated."""
     failed_checks: Annotated[int, Field(ge=2)] = 5
     """Failed checks before everything goes back to the old version; the very first finds nothing measured yet."""
 
