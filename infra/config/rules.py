@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from infra.config.ingress import Open
-from infra.config.models import Model, TensorflowModel, Versions, Weighted
+from infra.config.models import ContainerModel, Model, TensorflowModel, Versions, Weighted
 from infra.config.platform import EksCluster
 from infra.config.settings import Settings
 
 _WIDEST: Final = 8
 """The shortest prefix of a network that is not the world."""
+
+# 24 in all: https://docs.aws.amazon.com/eks/latest/userguide/cni-network-policy.html
+_PORTS: Final = 20
 
 
 def conflicts(settings: Settings) -> Iterator[str]:
@@ -114,6 +117,16 @@ def _gib(amount: str) -> float:
     return int(amount[:-2]) / {"Gi": 1, "Mi": 1024}[amount[-2:]]
 
 
+def _ports_of_containers(settings: Settings) -> Iterator[str]:
+    """With cluster.kind eks, models of the container runtime listen on 20 different ports at most."""
+    ports = {model.port for model in settings.models.values() if isinstance(model, ContainerModel)}
+    if isinstance(settings.cluster, EksCluster) and len(ports) > _PORTS:
+        yield (
+            f"models of runtime container listen on {len(ports)} different ports: the VPC CNI's network policies hold"
+            f" {_PORTS} beside those of the platform; let some share one"
+        )
+
+
 def _nodes_of_its_own(settings: Settings) -> Iterator[str]:
     """An existing cluster brings its own nodes, and has no load balancer of AWS."""
     if isinstance(settings.cluster, EksCluster):
@@ -184,6 +197,7 @@ RULES: Final[tuple[Callable[[Settings], Iterator[str]], ...]] = (
     _cpu_nodes,
     _gpu_nodes,
     _disks,
+    _ports_of_containers,
     _nodes_of_its_own,
     _closed_api,
     _known_clients,
