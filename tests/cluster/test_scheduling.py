@@ -30,7 +30,8 @@ with_gpus = pytest.mark.parametrize("cluster", ["dev", "prod"], indirect=True)
 
 @with_gpus
 def test_models_with_a_gpu_are_on_machines_that_have_one_and_nothing_else_is(cluster: Cluster, place: Place) -> None:
-    place.join(nodes_of(cluster.evaluation))
+    with_gpu, without = _by_gpu(cluster)
+    place.join([*with_gpu, *without], ROOM)
     place.deploy(workloads(cluster.objects))
     place.rolled_out()
     pods = next(place.pods())
@@ -52,7 +53,7 @@ def test_what_needs_no_gpu_waits_for_a_machine_rather_than_take_a_free_one_with_
     for pod in waiting.values():
         assert "untolerated taint" in condition(pod, "PodScheduled")["message"]
 
-    place.join(without)
+    place.join(without, ROOM)
     place.rolled_out()
 
 
@@ -92,8 +93,8 @@ def test_replicas_for_which_a_zone_has_no_room_are_put_elsewhere(cluster: Cluste
 
 
 def _by_gpu(cluster: Cluster) -> tuple[list[Manifest], list[Manifest]]:
-    """The machines of the stack's node groups with a GPU, and those without."""
-    nodes = nodes_of(cluster.evaluation)
+    """Machines of the stack's node groups, one in each zone: those with a GPU, and those without."""
+    nodes = [node for zone in in_each_zone(nodes_of(cluster.evaluation)) for node in zone]
     return [node for node in nodes if has_gpu(node)], [node for node in nodes if not has_gpu(node)]
 
 
