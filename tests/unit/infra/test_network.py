@@ -92,7 +92,8 @@ def test_nothing_can_be_written_through_the_endpoint_of_s3_and_only_the_accounts
 
 
 def test_interface_endpoints_are_made_when_asked_for_and_open_to_the_vpc_alone() -> None:
-    assert not aws_stack().of_type("aws:ec2/securityGroup:SecurityGroup")
+    group = "network-endpoints"
+    assert not [it for it in aws_stack().resources if it.name == group]
     evaluation = aws_stack(network=config.Network(cidr="10.8.0.0/16", interface_endpoints=("sts", "ecr.api")))
     services = {
         endpoint.inputs["serviceName"]
@@ -100,10 +101,10 @@ def test_interface_endpoints_are_made_when_asked_for_and_open_to_the_vpc_alone()
         if endpoint.inputs["vpcEndpointType"] == "Interface"
     }
     assert services == {"com.amazonaws.eu-central-1.sts", "com.amazonaws.eu-central-1.ecr.api"}
-    (group,) = evaluation.of_type("aws:ec2/securityGroup:SecurityGroup")
-    (rule,) = group.inputs["ingress"]
+    found = named(evaluation, "aws:ec2/securityGroup:SecurityGroup", group)
+    (rule,) = found.inputs["ingress"]
     assert (rule["cidrBlocks"], rule["fromPort"], rule["toPort"]) == (["10.8.0.0/16"], 443, 443)
-    assert "egress" not in group.inputs
+    assert "egress" not in found.inputs
 
 
 def test_flow_logs_see_all_traffic_are_kept_as_long_as_said_and_cannot_bring_their_group_back() -> None:
