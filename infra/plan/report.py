@@ -11,7 +11,7 @@ from infra.plan.gantt import gantt
 from infra.plan.graph import graph
 from infra.plan.markup import Content, element, written
 from infra.plan.preview import Comparison, Preview
-from infra.plan.text import change_line, clock, mark_of, place
+from infra.plan.text import change_line, clock, mark_of, place, refusal
 from infra.plan.tree import counts, short_type, tree
 from infra.policies.rule import Outcome
 
@@ -67,7 +67,8 @@ def _changes(comparison: Comparison | None) -> Iterable[Element]:
 
 
 def _whole(sign: str, class_: str, resource: Resource) -> Element:
-    return element("tr", element("td", sign, class_=class_), element("td", resource.name), _type(resource))
+    name = resource.name + (refusal(resource) if class_ == "removed" else "")
+    return element("tr", element("td", sign, class_=class_), element("td", name), _type(resource))
 
 
 def _changed(changed: Changed) -> Element:
@@ -75,7 +76,12 @@ def _changed(changed: Changed) -> Element:
     return element(
         "tr",
         element("td", mark_of(changed), class_=class_),
-        element("td", changed.resource.name, " (replaced)" if changed.replaced else None, _properties(changed.changes)),
+        element(
+            "td",
+            changed.resource.name,
+            f" (replaced){refusal(changed.resource)}" if changed.replaced else None,
+            _properties(changed.changes),
+        ),
         _type(changed.resource),
     )
 

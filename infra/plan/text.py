@@ -56,14 +56,20 @@ def changes(diff: Diff) -> Iterator[str]:
     """A line for each resource, and one for each property that changes."""
     if not diff:
         yield "nothing"
-    for mark, resources in (("+", diff.added), ("-", diff.removed)):
-        yield from (f"{mark} {_titled(resource)}" for resource in resources)
+    yield from (f"+ {_titled(resource)}" for resource in diff.added)
+    yield from (f"- {_titled(resource)}{refusal(resource)}" for resource in diff.removed)
     for changed in diff.changed:
-        yield f"{mark_of(changed)} {_titled(changed.resource)}" + ("  replaced" if changed.replaced else "")
+        replaced = f"  replaced{refusal(changed.resource)}" if changed.replaced else ""
+        yield f"{mark_of(changed)} {_titled(changed.resource)}{replaced}"
         yield from (f"      {change_line(change)}" for change in changed.changes)
     if diff.outputs:
         yield "~ outputs of the stack"
         yield from (f"      {change_line(change)}" for change in diff.outputs)
+
+
+def refusal(resource: Resource) -> str:
+    """What Pulumi says to deleting a resource, as it does to replace it, where that is not yes."""
+    return " (protected: Pulumi will refuse)" if resource.protect else ""
 
 
 def mark_of(changed: Changed) -> str:

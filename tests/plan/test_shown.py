@@ -5,9 +5,10 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pulumi_aws as aws
 import pulumi_kubernetes as k8s
 import yaml
-from pulumi import Output
+from pulumi import Output, ResourceOptions
 
 from infra.plan import manifests
 from infra.plan.markdown import markdown
@@ -15,8 +16,8 @@ from infra.plan.preview import preview
 from infra.plan.report import report
 from infra.plan.text import text
 from infra.plan.tree import tree
-from tests.plan.tiny import config_map, evaluated, network_and_cluster
-from tests.policy.programs import deployment, release
+from tests.plan.tiny import Program, config_map, evaluated, network_and_cluster
+from tests.policy.programs import TAGS, deployment, release
 
 SECRET = "a-password-of-somebody"
 
@@ -45,6 +46,23 @@ def test_the_text_ends_with_all_of_it_in_a_few_words() -> None:
         "19 policies, 1 violations, 0 warnings",
         "1 added (against main)",
     ]
+
+
+def bucket(name: str, *, protect: bool = True) -> Program:
+    def program() -> None:
+        aws.s3.Bucket("models", bucket=name, tags=TAGS, opts=ResourceOptions(protect=protect))
+
+    return program
+
+
+def test_a_deletion_that_pulumi_refuses_is_said_to_be_refused() -> None:
+    for after, protected in ((bucket("b"), bucket("a")), (lambda: None, bucket("a"))):
+        shown = list(text(preview(evaluated(after), evaluated(protected), "main")))
+        assert [line for line in shown if line.endswith("(protected: Pulumi will refuse)")]
+        for page in (markdown, report):
+            assert "Pulumi will refuse" in page(preview(evaluated(after), evaluated(protected), "main"))
+    free = list(text(preview(evaluated(lambda: None), evaluated(bucket("a", protect=False)), "main")))
+    assert not [line for line in free if "refuse" in line]
 
 
 def test_a_long_value_is_cut_and_its_length_is_said() -> None:
