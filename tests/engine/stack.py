@@ -20,7 +20,6 @@ from tests.machinery.control_plane import ControlPlane
 ROOT: Final = Path(__file__).resolve().parents[2]
 MODELS: Final = "model-serving:models"
 
-
 # No proxies are here that could still send requests to a version that gets none any more, nor an AWS that is slow to
 # know of what it has made.
 _PLUGIN: Final = """

@@ -14,6 +14,9 @@ from tests.engine.stack import MODELS, Run, Stack
 from tests.engine.stand_in.cloud import CLUSTER
 from tests.engine.stand_in.world import OutageError
 
+# Of the Automation API, when the engine is killed that it listens to.
+pytestmark = pytest.mark.filterwarnings("ignore:Error in event stream")
+
 CLUSTER_URN = f"{CLUSTER}::cluster"
 ROUTE_URN = "::rollout-clothing"
 BEGINNINGS = ("create", "update", "delete")

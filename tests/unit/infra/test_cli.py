@@ -7,6 +7,7 @@ from urllib.error import URLError
 import pytest
 
 from infra.cli import VERSION, CliError, install
+from tests.machinery.binaries import required
 
 
 def no_network(url: str) -> None:
@@ -30,3 +31,7 @@ def test_what_is_installed_already_is_not_downloaded_again(monkeypatch: pytest.M
     command.write_text(f"#!/bin/sh\necho v{VERSION}\n")
     command.chmod(0o755)
     assert install(tmp_path) == VERSION
+
+
+def test_the_engine_of_the_tests_is_of_the_version_that_is_installed() -> None:
+    assert required("pulumi", "github.com/pulumi/pulumi/pkg/v3") == f"v{VERSION}"
