@@ -14,7 +14,7 @@ from infra import model_pods
 from infra.conventions import MODELS_NAMESPACE
 from infra.plan.evaluate import Evaluation, Resource
 from infra.promotion import NotPromotedError
-from infra.versions import ISTIO_NETWORKING_API
+from infra.versions import FLAGGER_API, ISTIO_NETWORKING_API
 from tests.cluster.canary.mesh import Answers
 from tests.cluster.canary.reach import reached
 from tests.cluster.canary.stack import evaluated
@@ -94,10 +94,13 @@ def _stages() -> Iterator[dict[str, Any]]:
         yield {**models, CHANGED: {"versions": {"stable": 1}, "canary": strategy, **_PICTURE}}
 
 
-def _good(its: World, model: str, stages: tuple[Evaluation, ...]) -> None:
+def _good(its: World, model: str, stages: tuple[Evaluation, ...]) -> dict[str, Any] | None:
+    """Returns the Canary as it was when the second revision came."""
     first, second, _ = stages
     its.pulumi.up(model, first)
+    before = its.client.get(FLAGGER_API, "Canary", model, MODELS_NAMESPACE)
     its.pulumi.up(model, second, first)
+    return before
 
 
 def _bad(its: World, model: str, stages: tuple[Evaluation, ...]) -> NotPromotedError:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from infra.conventions import MODELS_NAMESPACE
-from infra.promotion import NotPromotedError
+from infra.promotion import NotPromotedError, Phase, phase
 from infra.versions import FLAGGER_API, ISTIO_NETWORKING_API, ISTIO_SECURITY_API
 from tests.cluster.canary.conftest import CHANGED, RESIZED, Rollouts
 from tests.cluster.canary.stack import owned_fields
@@ -46,7 +46,11 @@ def test_a_changed_range_of_replicas_reaches_the_pods_that_serve(rollouts: Rollo
 
 
 def test_the_wait_ends_with_this_revisions_promotion_and_not_with_the_one_before(rollouts: Rollouts) -> None:
-    rollouts.results["good"].result()
+    before = rollouts.results["good"].result()
+    (condition,) = before["status"]["conditions"]
+    assert (condition["type"], condition["status"]) == ("Promoted", "True")
+    (wait,) = [it for it in rollouts.world.pulumi.of("good", rollouts.stages[1]) if "checksum" in it.inputs]
+    assert phase(before, "good", wait.inputs["checksum"]) is Phase.UNDER_WAY
     status = _get(rollouts, FLAGGER_API, "Canary", "good")["status"]
     assert status["phase"] == "Succeeded"
     assert status["lastPromotedSpec"] == status["lastAppliedSpec"]
