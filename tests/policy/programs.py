@@ -390,6 +390,8 @@ KEEPING: dict[str, Program] = {
     "scaled deployment with a budget": deployment(replicas=1, scaled_to=2, budget_for="server"),
     "sidecar": deployment(sidecar={"startupProbe": {"httpGet": {"path": "/readyz", "port": 9697}}}),
     "namespace": namespace(),
+    "pods without a proxy beside the mesh": deployment(metadata={"labels": {"sidecar.istio.io/inject": "false"}}),
+    "model-sync's metrics past the proxy": told_to_the_mesh("excludeInboundPorts", "9697"),
     "egress": egress_to({"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}),
     "istiod": release(),
     "other chart": release("base", values={}),

@@ -63,6 +63,10 @@ def test_a_new_version_has_the_pods_for_its_share_of_what_the_others_serve() -> 
     assert cluster.found["digits-v2"] == pods(5)
 
 
+def test_a_share_that_is_no_whole_number_of_pods_is_one_pod_more() -> None:
+    assert prepared(Simulated({"digits-v1": pods(11), "digits-v2": pods(1)}), 30, new=True).scaled == [4]
+
+
 def test_a_first_deployment_scales_nothing() -> None:
     assert prepared(Simulated({"digits-v2": pods(2)}), 100, new=True).scaled == []
 
