@@ -167,11 +167,13 @@ class Stack:
         return repair.repair(self._stack)
 
     def kill(self) -> None:
-        """Kill the engine, wherever it is."""
+        """Kill the engine, wherever it is, and with it the plugins that it has started."""
         self._settled = False
         for command in Path("/proc").glob("[0-9]*/cmdline"):
             if command.read_bytes().startswith(bytes(self._bundle / "bin/pulumi")):
-                os.kill(int(command.parent.name), signal.SIGKILL)
+                plugins = " ".join(file.read_text() for file in command.parent.glob("task/*/children"))
+                for process in (command.parent.name, *plugins.split()):
+                    os.kill(int(process), signal.SIGKILL)
 
     def resources(self) -> list[Any]:
         """The resources that the engine knows of."""
