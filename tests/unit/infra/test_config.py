@@ -7,6 +7,7 @@ from typing import Any
 
 import pulumi
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -156,3 +157,11 @@ def test_every_setting_and_every_rule_is_documented() -> None:
     rows = [line for line in document.document().splitlines() if line.startswith("| `")]
     assert [row for row in rows if row.endswith("|  |")] == []
     assert "None" not in document.document()
+
+
+def test_pulumi_demands_the_keys_that_every_stack_file_has_to_say_and_no_others() -> None:
+    declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+    # The stack's name is Pulumi's own.
+    required = {field.alias for name, field in config.Settings.model_fields.items() if field.is_required()} - {"stack"}
+    assert set(declared) == {f"model-serving:{key}" for key in required}
+    assert all(key["description"] for key in declared.values())
