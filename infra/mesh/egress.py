@@ -88,16 +88,17 @@ def _external(host: str, ports: Mapping[int, str], *, resolution: str) -> dict[s
 
 
 def sidecar(namespace: str, model_store: ModelStoreAccess) -> dict[str, Any]:
-    """What the proxies of a namespace know of: little, so that two hundred models are no burden to each other.
+    """What the proxies of a namespace know of: the gateway's all models, and a model's its store, but no other model.
 
     Source: https://istio.io/latest/docs/reference/config/networking/sidecar/
     """
     hosts = {
-        GATEWAY_NAMESPACE: [f"{MODELS_NAMESPACE}/*"],
-        MODELS_NAMESPACE: [f"{model_store.namespace}/{model_store.host}"] if model_store.namespace else [],
+        GATEWAY_NAMESPACE: ["./*", f"{MODELS_NAMESPACE}/*"],
+        MODELS_NAMESPACE: [f"{model_store.namespace or '.'}/{model_store.host}"],
     }
+    nothing = ["~/*"]
     return {
-        "egress": [{"hosts": ["./*", *hosts.get(namespace, [])]}],
+        "egress": [{"hosts": hosts.get(namespace, nothing)}],
         "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
     }
 

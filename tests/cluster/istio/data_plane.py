@@ -23,6 +23,7 @@ CREDENTIALS: Final = "169.254.170.23"
 """Where the node's agent gives out credentials; it is at ``OUTSIDE`` too."""
 
 _SERVED: Final = {"clothing-v1": 8500, "clothing-v2": 8500}
+_FOLDER: Final = "data-plane"
 _PODS: Final = ("ingress", "gateway", *_SERVED)
 
 
@@ -70,7 +71,7 @@ class DataPlane:
 def start(mesh: Mesh, running: ExitStack) -> None:
     """Give the pods networks, servers and proxies, until ``running`` is closed; raises NoNetworkError."""
     running.enter_context(network.bridge())
-    programs = running.enter_context(processes(mesh.folder / "data-plane"))
+    programs = running.enter_context(processes(mesh.folder / _FOLDER))
     outside = running.enter_context(network.place(OUTSIDE, CREDENTIALS))
     serve = ["env", f"--chdir={ROOT}", sys.executable, "-m", "tests.cluster.istio.servers"]
     programs.start(outside.command([*serve, "http", "80", "outside"]), name="outside")

@@ -55,7 +55,7 @@ class Place:
 
     def run(self, *program: str | Path) -> str:
         """What a program says that runs here; raises CommandError where it fails."""
-        return _run(*self.command(program))
+        return run(*self.command(program))
 
 
 @contextmanager
@@ -70,23 +70,23 @@ def bridge() -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _remove_what_a_killed_run_left()
         try:
-            _run("ip", "link", "add", _BRIDGE, "type", "bridge")
+            run("ip", "link", "add", _BRIDGE, "type", "bridge")
         except CommandError as error:
             raise NoNetworkError(f"no bridge can be made here: {error}") from None
         try:
-            _run("ip", "address", "add", f"{MACHINE}/24", "dev", _BRIDGE)
-            _run("ip", "link", "set", _BRIDGE, "up")
+            run("ip", "address", "add", f"{MACHINE}/24", "dev", _BRIDGE)
+            run("ip", "link", "set", _BRIDGE, "up")
             yield
         finally:
-            _run("ip", "link", "delete", _BRIDGE)
+            run("ip", "link", "delete", _BRIDGE)
 
 
 def _remove_what_a_killed_run_left() -> None:
-    for name in (line.split()[0] for line in _run("ip", "netns", "list").splitlines()):
+    for name in (line.split()[0] for line in run("ip", "netns", "list").splitlines()):
         if name.startswith(f"{_BRIDGE}-"):
-            _run("ip", "netns", "delete", name)
+            run("ip", "netns", "delete", name)
     if Path(f"/sys/class/net/{_BRIDGE}").exists():
-        _run("ip", "link", "delete", _BRIDGE)
+        run("ip", "link", "delete", _BRIDGE)
 
 
 @contextmanager
@@ -98,10 +98,10 @@ def place(address: str, *more: str) -> Iterator[Place]:
     resolver = Path("/etc/netns", made._name, "resolv.conf")
     resolver.parent.mkdir(parents=True, exist_ok=True)
     resolver.write_text("nameserver 127.0.0.1\n")
-    _run("ip", "netns", "add", made._name)
+    run("ip", "netns", "add", made._name)
     try:
-        _run("ip", "link", "add", end, "master", _BRIDGE, "type", "veth", "peer", "name", "eth0", "netns", made._name)
-        _run("ip", "link", "set", end, "up")
+        run("ip", "link", "add", end, "master", _BRIDGE, "type", "veth", "peer", "name", "eth0", "netns", made._name)
+        run("ip", "link", "set", end, "up")
         made.run("ip", "link", "set", "lo", "up")
         for own in (address, *more):
             made.run("ip", "address", "add", f"{own}/{24 if own == address else 32}", "dev", "eth0")
@@ -112,12 +112,13 @@ def place(address: str, *more: str) -> Iterator[Place]:
         made.run("sysctl", "--quiet", "--write", "net.ipv4.ip_unprivileged_port_start=0")
         yield made
     finally:
-        _run("ip", "netns", "delete", made._name)
+        run("ip", "netns", "delete", made._name)
         shutil.rmtree(resolver.parent)
 
 
-def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def run(*command: str | Path) -> str:
+    """What a command says; raises CommandError where it fails."""
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     if done.returncode:
         raise CommandError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
     return done.stdout

@@ -202,6 +202,13 @@ def test_a_host_that_nobody_named_leads_nowhere(meshed: Mesh) -> None:
             assert [it["directResponse"]["status"] for it in others["routes"]] == [502]
 
 
+def test_a_model_knows_the_store_of_its_files_and_no_other_model(meshed: Mesh) -> None:
+    for pod in _models(meshed):
+        known = {name for name in pushed(meshed, pod).clusters if name.startswith("outbound|")}
+        assert len(known) == (pod.namespace == "models"), known
+        assert all("s3" in name for name in known), known
+
+
 def test_pictures_are_fetched_from_the_hosts_of_the_stack_file_and_by_the_gateway_alone(meshed: Mesh) -> None:
     named = meshed.stack.says.get("imageHosts", {})
     wanted = {f"{host}:80" if ":" not in host else host for hosts in named.values() for host in hosts}

@@ -79,8 +79,8 @@ def test_the_gateway_may_ask_for_a_models_state_and_not_load_another(flowing: Da
     assert load == {"PERMISSION_DENIED": 1}
 
 
-def test_one_model_may_not_ask_another(flowing: DataPlane) -> None:
-    assert flowing.ask_from("clothing-v1", _service(flowing), CLOTHING, PREDICT) == {"PERMISSION_DENIED": 1}
+def test_one_model_does_not_find_another(flowing: DataPlane) -> None:
+    assert flowing.ask_from("clothing-v1", _service(flowing), CLOTHING, PREDICT) == {"UNAVAILABLE": 1}
 
 
 def test_without_mutual_tls_no_model_can_be_spoken_to(flowing: DataPlane) -> None:

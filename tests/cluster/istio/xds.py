@@ -45,8 +45,10 @@ def pushed(mesh: Mesh, pod: Pod) -> Pushed:
                 requests.put(_ask(pod, kind))
                 _answered(answers, kind)
             listeners = _dump(mesh.istiod, pod)["listeners"]
-            requests.put(_ask(pod, _ROUTES, sorted(_route_names(listeners))))
-            _answered(answers, _ROUTES)
+            # Where no listener has a route, istiod has nothing to answer.
+            if names := sorted({*_route_names(listeners)}):
+                requests.put(_ask(pod, _ROUTES, names))
+                _answered(answers, _ROUTES)
             return Pushed(**_dump(mesh.istiod, pod))
         finally:
             requests.put(None)

@@ -60,7 +60,7 @@ def test_a_store_in_the_cluster_needs_no_entry_and_is_known_to_models_alone() ->
     evaluation = mesh(model_store=IN_CLUSTER)
     assert not objects(evaluation, "ServiceEntry")
     known = {namespace: spec["egress"][0]["hosts"] for (namespace, _), spec in objects(evaluation, "Sidecar").items()}
-    assert known == {"models": ["./*", "model-store/s3.model-store.svc.cluster.local"], "gateway": ["./*", "models/*"]}
+    assert known == {"models": ["model-store/s3.model-store.svc.cluster.local"], "gateway": ["./*", "models/*"]}
     assert allowed(evaluation, MODEL, Pod("model-store"), 9000)
     assert not allowed(evaluation, GATEWAY, Pod("model-store"), 9000)
 
@@ -91,10 +91,10 @@ def test_what_a_url_says_of_a_store(url: str, port: int, namespace: str | None) 
     assert (store.port, store.namespace) == (port, namespace)
 
 
-def test_a_proxy_knows_its_own_namespace_and_the_gateway_the_models() -> None:
+def test_the_gateways_proxies_know_the_models_and_a_models_its_store_alone() -> None:
+    known = {"gateway": ["./*", "models/*"], "models": [f"./{BUCKET_HOST}"], "models-baseline": ["~/*"]}
     for (namespace, _), spec in objects(mesh(models=BOTH), "Sidecar").items():
-        expected = ["./*", "models/*"] if namespace == "gateway" else ["./*"]
-        assert spec["egress"] == [{"hosts": expected}]
+        assert spec["egress"] == [{"hosts": known[namespace]}]
         assert spec["outboundTrafficPolicy"] == {"mode": "REGISTRY_ONLY"}
 
 
