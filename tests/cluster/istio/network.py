@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ NETWORK: Final = "198.18.0"
 """The first three numbers of all addresses: set aside for tests by https://www.rfc-editor.org/rfc/rfc2544"""
 MACHINE: Final = f"{NETWORK}.1"
 _BRIDGE: Final = "model-serving"
+_ENDS: Final = "ms-"
 _PROXY: Final = "1337"
 """The user of Istio's proxies, whose own connections are not captured."""
 
@@ -85,15 +86,17 @@ def _remove_what_a_killed_run_left() -> None:
     for name in (line.split()[0] for line in run("ip", "netns", "list").splitlines()):
         if name.startswith(f"{_BRIDGE}-"):
             run("ip", "netns", "delete", name)
-    if Path(f"/sys/class/net/{_BRIDGE}").exists():
-        run("ip", "link", "delete", _BRIDGE)
+    for link in Path("/sys/class/net").iterdir():
+        if link.name == _BRIDGE or link.name.startswith(_ENDS):
+            with suppress(CommandError):
+                run("ip", "link", "delete", link.name)
 
 
 @contextmanager
 def place(address: str, *more: str) -> Iterator[Place]:
     """A network namespace with these addresses on the bridge, until the context ends."""
     made = Place(address)
-    end = f"ms-{address.rpartition('.')[2]}"
+    end = f"{_ENDS}{address.rpartition('.')[2]}"
     # There are no names here, which shall be clear at once: `ip netns exec` takes this for /etc/resolv.conf.
     resolver = Path("/etc/netns", made._name, "resolv.conf")
     resolver.parent.mkdir(parents=True, exist_ok=True)
@@ -112,6 +115,9 @@ def place(address: str, *more: str) -> Iterator[Place]:
         made.run("sysctl", "--quiet", "--write", "net.ipv4.ip_unprivileged_port_start=0")
         yield made
     finally:
+        # With the namespace it would go too, but only after a while.
+        with suppress(CommandError):
+            run("ip", "link", "delete", end)
         run("ip", "netns", "delete", made._name)
         shutil.rmtree(resolver.parent)
 
