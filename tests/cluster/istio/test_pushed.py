@@ -301,7 +301,7 @@ def test_the_model_store_in_a_cluster_gives_a_model_its_own_files_and_takes_none
     cluster = "outbound|5000||s3.model-store.svc.cluster.local"
     for pod in (it for it in meshed.pods if not it.is_gateway):
         known = pushed(meshed, pod).clusters
-        assert (cluster in known) is (pod.namespace in ("models", "model-store")), pod.name
+        assert (cluster in known) is (pod.namespace == "models"), pod.name
         if pod.namespace == "models":
             assert known[cluster]["transportSocketMatches"][0]["match"] == {"tlsMode": "istio"}
     policies = _admitted(pushed(meshed, meshed.pod("s3")).listeners["virtualInbound"])
