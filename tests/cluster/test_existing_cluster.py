@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import yaml
+from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from infra import config, prerequisites
 from infra.in_cluster import NAMESPACES, Cluster, find_left, find_strangers, sweep
 from tests.machinery import charts, crds
 from tests.machinery.binaries import GoMissingError
-from tests.machinery.client import Client, eventually
+from tests.machinery.client import Client, RefusedError, eventually
 from tests.machinery.control_plane import ControlPlane, control_plane
 from tests.machinery.objects import objects_of
 from tests.machinery.processes import free_port
@@ -169,9 +170,10 @@ def _is_ours(found: Mapping[str, Any]) -> bool:
 
 
 def _takes(client: Client, api: str, kind: str) -> bool:
-    if not client.get("apiextensions.k8s.io/v1", "CustomResourceDefinition", "canaries.flagger.app"):
+    try:
+        client.apply({"apiVersion": api, "kind": kind, "metadata": {"name": "theirs", "namespace": "default"}})
+    except (ResourceNotFoundError, RefusedError):
         return False
-    client.apply({"apiVersion": api, "kind": kind, "metadata": {"name": "theirs", "namespace": "default"}})
     return True
 
 
