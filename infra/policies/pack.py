@@ -15,7 +15,7 @@ def as_policy(rule: Rule) -> policy.StackValidationPolicy:
     """A rule as the engine runs it; what is not known yet is not reported: it is judged again in the update."""
 
     def validate(args: policy.StackValidationArgs, report: policy.ReportViolation) -> None:
-        stack = Stack(as_subject(resource) for resource in args.resources if not _is_told_by_its_children(resource))
+        stack = Stack(as_subject(resource) for resource in args.resources if _can_be_judged(resource))
         for subject in stack.subjects:
             for finding in rule.findings(subject, stack):
                 if not isinstance(finding, Unknown):
@@ -26,9 +26,15 @@ def as_policy(rule: Rule) -> policy.StackValidationPolicy:
     )
 
 
-def _is_told_by_its_children(resource: policy.PolicyResource) -> bool:
-    """Whether it is a component of pulumi-eks, which tells the engine nothing of what it was given."""
-    return resource.resource_type.startswith("eks:") and not resource.props
+def _can_be_judged(resource: policy.PolicyResource) -> bool:
+    """Whether the engine tells what a resource was given.
+
+    Of a whole stack it tells the outputs. Those of pulumi-eks's components are others than their inputs, which their
+    children have; and before there is a cluster, a preview has no outputs of Kubernetes objects at all.
+    """
+    if resource.resource_type.startswith("eks:"):
+        return False
+    return bool(resource.props) or not resource.resource_type.startswith("kubernetes:")
 
 
 def as_subject(resource: policy.PolicyResource) -> Subject:

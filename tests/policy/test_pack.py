@@ -91,10 +91,13 @@ def test_numbers_that_travel_as_fractions_are_the_numbers_that_they_were(
     assert "machine-credentials" not in findings(analyzer, template)
 
 
-def test_a_component_that_tells_nothing_of_itself_is_judged_by_its_children(
+def test_components_of_which_the_engine_tells_only_outputs_are_judged_by_their_children(
     analyzer: analyzer_pb2_grpc.AnalyzerStub,
 ) -> None:
-    components = [resource("eks:index:Cluster", "cluster", {}), resource("eks:index:ManagedNodeGroup", "cpu", {})]
+    components = [
+        resource("eks:index:Cluster", "cluster", {"kubeconfigJson": UNKNOWN_STRING_VALUE}),
+        resource("eks:index:ManagedNodeGroup", "cpu", {}),
+    ]
     assert findings(analyzer, *components) == {}
     tags = {"project": "model-serving", "stack": "dev", "managed-by": "pulumi"}
     cluster = resource("aws:eks/cluster:Cluster", "cluster", {"tags": tags, "version": "1.20"})
@@ -102,3 +105,11 @@ def test_a_component_that_tells_nothing_of_itself_is_judged_by_its_children(
     assert {"encryption", "machine-credentials", "end-of-support"} == findings(
         analyzer, *components, cluster, nodes
     ).keys()
+
+
+def test_kubernetes_objects_of_a_cluster_that_is_not_there_yet_are_judged_once_it_is(
+    analyzer: analyzer_pb2_grpc.AnalyzerStub,
+) -> None:
+    release = "kubernetes:helm.sh/v3:Release"
+    assert findings(analyzer, resource(release, "istiod", {})) == {}
+    assert "no-latest" in findings(analyzer, resource(release, "istiod", {"chart": "istiod"}))

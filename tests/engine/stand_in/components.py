@@ -84,9 +84,11 @@ def _cluster(inputs: Properties) -> Properties:
         "version": inputs["version"],
         "role": inputs["serviceRole"],
         "vpcConfig": {"vpcId": inputs["vpcId"], "subnetIds": inputs["subnetIds"]},
-        "encryptionConfig": {"keyArn": inputs["encryptionConfigKeyArn"]},
+        "encryptionConfig": {"provider": {"keyArn": inputs["encryptionConfigKeyArn"]}, "resources": ["secrets"]},
+        "tags": inputs["tags"],
     }
 
 
 def _node_group(inputs: Properties) -> Properties:
-    return {key: inputs[key] for key in ("nodeRoleArn", "subnetIds", "launchTemplate", "instanceTypes", "version")}
+    kept = ("nodeRoleArn", "subnetIds", "launchTemplate", "instanceTypes", "version", "tags")
+    return {key: inputs[key] for key in kept}
