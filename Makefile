@@ -151,11 +151,10 @@ lint: .venv/.dev .venv-program/.dev ## Format, lint and types
 
 test-unit: .venv/.dev .venv-program/.dev ## The quick tests
 	@$(PROGRAM)/pytest -n auto $(PROGRAM_TESTS)
-	@$(BIN)/pytest tests/unit $(PROGRAM_TESTS:%=--ignore=%)
+	@$(BIN)/pytest -n auto tests/unit $(PROGRAM_TESTS:%=--ignore=%)
 
-test: lint ## Everything that can run here
-	@$(PROGRAM)/pytest -n auto $(PROGRAM_TESTS)
-	@$(BIN)/pytest $(PROGRAM_TESTS:%=--ignore=%) $(CLUSTER_TESTS:%=--ignore=%)
+test: lint test-unit ## Everything that can run here
+	@$(BIN)/pytest $(patsubst %,--ignore=%,tests/unit $(PROGRAM_TESTS) $(CLUSTER_TESTS))
 	@$(MAKE) test-cluster
 
 test-cluster: .venv-program/.dev ## The tests with a real control plane, which Go builds once
