@@ -202,9 +202,11 @@ class Supervisor:
 
     def wait_until(self, condition: Callable[[], bool], process: str, seconds: float) -> None:
         """Wait for ``process`` to get ready; raises LocalError with its last words if it ends instead."""
+        first = self.pid(process)
 
         def met() -> bool:
-            if self._state(process) not in _UP:
+            # One that ends is started again at once, so that its state alone may never tell.
+            if self._state(process) not in _UP or self.pid(process) != first:
                 raise LocalError(f"{process} has ended: {last_line(self.log(process))} (log: {self.log(process)})")
             return condition()
 
