@@ -72,8 +72,9 @@ def _growth(rounds: int) -> None:
 
 
 def repeated(models: int) -> dict[str, Any]:
-    """The stack file of prod with so many models: its own, again and again."""
+    """The stack file of prod with so many models: its own, again and again, on as many machines with GPUs."""
     document: dict[str, Any] = yaml.safe_load(Path(ROOT, "Pulumi.prod.yaml").read_text())
+    document["config"]["model-serving:nodeGroups"]["gpu"]["size"]["max"] *= models
     own = document["config"]["model-serving:models"]
     more = itertools.chain(own.items(), ((f"{name}-{n}", own[name]) for n in itertools.count(2) for name in own))
     document["config"]["model-serving:models"] = dict(itertools.islice(more, models))
