@@ -6,60 +6,20 @@ import re
 import ssl
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import trustme
 
+from tests.http_server import Answer, http_server
 from tests.model_sync.conftest import Bucket, contents, wait_until, wait_until_ready
 from tests.model_sync.models import write_model
 
 NO_KEYS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
-
-Answer = tuple[int, Mapping[str, str], bytes]
-
-
-@contextmanager
-def http_server(
-    answer: Callable[[BaseHTTPRequestHandler], Answer], certificate: trustme.LeafCert | None = None
-) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            status, headers, body = answer(self)
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-            # A body shorter than announced: the connection breaks in its middle.
-            self.close_connection = len(body) < int(headers.get("Content-Length", len(body)))
-
-        do_HEAD = do_POST = do_GET
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if certificate:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        certificate.configure_cert(context)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class Front:
@@ -183,7 +143,9 @@ def test_irsas_token_is_exchanged_for_credentials_that_reach_s3(bucket: Bucket, 
             return response.status, {}, response.read()
 
     front = Front(bucket.endpoint)
-    with http_server(sts, authority.issue_cert("127.0.0.1")) as sts_url, http_server(front) as endpoint:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    with http_server(sts, tls) as sts_url, http_server(front) as endpoint:
         bucket.sync(
             tmp_path / "target",
             "--versions",

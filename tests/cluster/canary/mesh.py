@@ -6,12 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Final
+from http.server import BaseHTTPRequestHandler
+from typing import Final
 
 from infra import model_pods
 from infra.conventions import MODELS_NAMESPACE
 from infra.versions import ISTIO_NETWORKING_API
+from tests.http_server import Answer, http_server
 from tests.machinery.client import Client
 
 # Envoy's own buckets, in milliseconds.
@@ -103,31 +104,13 @@ class Mesh:
 def serving(mesh: Mesh) -> Iterator[str]:
     """Where ``POST /models/<model>/predict`` and ``GET /metrics`` are answered."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer(200, mesh.exposition().encode())
+    def answer(request: BaseHTTPRequestHandler) -> Answer:
+        headers = {"Content-Type": "text/plain; version=0.0.4"}
+        if request.command == "GET":
+            return 200, headers, mesh.exposition().encode()
+        request.rfile.read(int(request.headers["Content-Length"]))
+        _, _, model, _ = request.path.split("/")
+        return 200 if mesh.request(model) else 503, headers, b""
 
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            _, _, model, _ = self.path.split("/")
-            self._answer(200 if mesh.request(model) else 503, b"")
-
-        def _answer(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with http_server(answer) as address:
+        yield address

@@ -1,17 +1,17 @@
 """Pods before the requests come, and patience after they stop."""
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
 
 from infra import handover
 from infra.handover import ApiServer, HandoverProvider, NotPreparedError, Pods
+from tests.http_server import Answer, http_server
 from tests.unit.infra.model_stack import STABLE, WEIGHTED, all_kinds, model_stack, objects
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/models/deployments"
@@ -126,42 +126,29 @@ def api_server(answers: Mapping[tuple[str, str], dict[str, Any] | int]) -> Itera
     """A server with an answer, or a status, for each request; yields what a handover is given, and what was asked."""
     asked: list[Any] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            sent = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or "null")
-            asked.append((self.command, self.path, sent))
-            answer = answers.get((self.command, self.path), 404)
-            code, content = (answer, {"kind": "Status"}) if isinstance(answer, int) else (200, answer)
-            body = json.dumps(content).encode()
-            self.send_response(code)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(request: BaseHTTPRequestHandler) -> Answer:
+        sent = json.loads(request.rfile.read(int(request.headers.get("Content-Length") or 0)) or "null")
+        asked.append((request.command, request.path, sent))
+        found = answers.get((request.command, request.path), 404)
+        code, content = (found, {"kind": "Status"}) if isinstance(found, int) else (200, found)
+        return code, {"Content-Type": "application/json"}, json.dumps(content).encode()
 
-        do_GET = do_PATCH = _answer
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    kubeconfig = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "it",
-        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-        "clusters": [{"name": "it", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
-        "users": [{"name": "it", "user": {}}],
-    }
-    props = {"kubeconfig": json.dumps(kubeconfig), "namespace": "models", "model": "digits", "workload": "digits-v2"}
-    try:
+    with http_server(answer) as address:
+        kubeconfig = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "it",
+            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+            "clusters": [{"name": "it", "cluster": {"server": address}}],
+            "users": [{"name": "it", "user": {}}],
+        }
+        props = {
+            "kubeconfig": json.dumps(kubeconfig),
+            "namespace": "models",
+            "model": "digits",
+            "workload": "digits-v2",
+        }
         yield {**props, "percent": 50.0, "most": 9.0}, asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def deployment(name: str, replicas: int, model: str = "digits") -> dict[str, Any]:

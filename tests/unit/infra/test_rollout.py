@@ -1,10 +1,9 @@
 """Which version gets which requests, and the wait for a promotion."""
 
 import json
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 
 from infra import canary, config, promotion
 from infra.promotion import NotPromotedError, Phase
+from tests.http_server import Answer, http_server
 from tests.unit.infra.model_stack import (
     DOOR,
     GPU,
@@ -312,39 +312,23 @@ def _api_server(
     """A server that answers for the Canary with one status after the other; yields its address."""
     left = list(answers)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path, _, query = self.path.partition("?")
-            if path == "/apis/flagger.app/v1beta1/namespaces/models/canaries/faces":
-                answer = left.pop(0) if len(left) > 1 else left[0]
-                if token and self.headers["Authorization"] != f"Bearer {Path(token).read_text()}":
-                    answer = {"kind": "Status", "code": 401}
-            elif path == "/apis/apps/v1/namespaces/models/deployments/faces-primary":
-                condition = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
-                answer = {"status": {"conditions": [condition] if given_up else []}}
-            else:
-                assert path == "/api/v1/namespaces/models/events"
-                assert "involvedObject.name%3Dfaces" in query
-                answer = {"items": [_event(second, message) for second, message in enumerate(warnings)]}
-            body = json.dumps(answer).encode()
-            self.send_response(answer.get("code", 200))
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(request: BaseHTTPRequestHandler) -> Answer:
+        path, _, query = request.path.partition("?")
+        if path == "/apis/flagger.app/v1beta1/namespaces/models/canaries/faces":
+            found = left.pop(0) if len(left) > 1 else left[0]
+            if token and request.headers["Authorization"] != f"Bearer {Path(token).read_text()}":
+                found = {"kind": "Status", "code": 401}
+        elif path == "/apis/apps/v1/namespaces/models/deployments/faces-primary":
+            condition = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+            found = {"status": {"conditions": [condition] if given_up else []}}
+        else:
+            assert path == "/api/v1/namespaces/models/events"
+            assert "involvedObject.name%3Dfaces" in query
+            found = {"items": [_event(second, message) for second, message in enumerate(warnings)]}
+        return found.get("code", 200), {"Content-Type": "application/json"}, json.dumps(found).encode()
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with http_server(answer) as address:
+        yield address
 
 
 def _event(second: int, message: str) -> dict[str, Any]:
